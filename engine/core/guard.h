@@ -1,0 +1,54 @@
+/*
+ * The guard of a run: one flag and one deadline that everything a step does checks first. It is open while the
+ * run may work; asked to stop when a signal or a cancel came; shut when the lock is lost or the stop took too long.
+ *
+ * Writers: the heartbeat thread (shut, extend), any thread or signal handler (ask). Readers: the main thread, the
+ * stream below the driver. The reason is written before the flag, so whoever sees the flag may read the reason.
+ */
+#ifndef SMIG_CORE_GUARD_H
+#define SMIG_CORE_GUARD_H
+
+#include "smartmigration.h"
+
+#include <stdatomic.h>
+
+typedef enum smig_guard_state {
+  SMIG_GUARD_OPEN,        /* work */
+  SMIG_GUARD_LOST,        /* the lock is lost: nothing more may be sent, nothing is stamped */
+  SMIG_GUARD_INTERRUPTED, /* the stop took too long: the step's calls are refused, the ledger's are not */
+} smig_guard_state_t;
+
+typedef struct smig_guard {
+  atomic_int state;                   /* smig_guard_state_t */
+  atomic_int stop_reason;             /* -1: not asked to stop; 0 or a signal's number */
+  atomic_int_least64_t stop_asked_boot_ms; /* when the request was first seen; 0: not seen */
+  atomic_int_least64_t deadline_boot_ms; /* past it the lock counts as lost; INT64_MAX: no lease is held */
+  atomic_bool step_running;           /* INTERRUPTED refuses only while a step runs */
+  smig_error_t reason;                /* LOCK_LOST or INTERRUPTED; written once, before state */
+} smig_guard_t;
+
+void smig_guard_init(smig_guard_t *guard);
+void smig_guard_release(smig_guard_t *guard);
+
+/* Async-signal-safe. */
+void smig_guard_ask_to_stop(smig_guard_t *guard, int reason);
+bool smig_guard_asked_to_stop(const smig_guard_t *guard);
+
+/* Heartbeat: the lease was extended; a deadline never moves back. */
+void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms);
+/* Heartbeat: shuts the guard, once; `reason` is moved into it. Later calls only release `reason`. */
+void smig_guard_shut(smig_guard_t *guard, smig_guard_state_t state, smig_error_t *reason);
+
+/*
+ * Whether a call may go out now: the guard is open and the deadline not passed (no side effects, no error: cheap,
+ * for the stream and the hook).
+ */
+bool smig_guard_permits(const smig_guard_t *guard);
+
+/*
+ * Fails with LOCK_LOST (flag or deadline) or INTERRUPTED (shut, or `safe_point` and asked to stop).
+ * Every database call of a step checks before it is sent.
+ */
+bool smig_guard_check(const smig_guard_t *guard, bool safe_point, smig_error_t *error);
+
+#endif

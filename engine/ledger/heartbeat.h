@@ -1,0 +1,23 @@
+/*
+ * The heartbeat: a thread that extends the lease while steps run, shuts the guard when it is lost, and ends the run's
+ * commands on the server when it is lost or a stop took too long.
+ */
+#ifndef SMIG_LEDGER_HEARTBEAT_H
+#define SMIG_LEDGER_HEARTBEAT_H
+
+#include "ledger.h"
+
+typedef struct smig_heartbeat smig_heartbeat_t;
+
+/*
+ * Starts the thread. `ledger` is taken over (an instance of its own, see `reopen`); `lease` and `guard` are borrowed until the
+ * stop. The guard's deadline is set at once from `acquired_sent_boot_ms`. NULL with INVALID_OPTIONS when no thread can be made.
+ */
+smig_heartbeat_t *smig_heartbeat_start(smig_ledger_t *ledger, const smig_lease_t *lease, smig_guard_t *guard,
+                                       int64_t acquired_sent_boot_ms, int64_t stop_timeout_ms, smig_error_t *error);
+/* Ends the thread and waits for it (a beat under way is waited for within its time limit). NULL is fine. */
+void smig_heartbeat_stop(smig_heartbeat_t *heartbeat);
+/* The last failure of a beat since the last call, for a warning; false: none. Main thread. */
+bool smig_heartbeat_take_warning(smig_heartbeat_t *heartbeat, smig_error_t *warning);
+
+#endif
