@@ -149,6 +149,7 @@ typedef void (*smig_log_fn)(void *user, smig_log_level_t level, const char *mess
 typedef struct smig_options {
   const char *target_version; /* required unless target_from_chain */
   bool target_from_chain;     /* the target is the `to` of the last step */
+  bool offline;               /* only the chain is to be checked: no resource is needed, nothing connects */
   struct {
     const char *uri;      /* NULL: no MongoDB. w=0 is refused. Ledger I/O ignores its preferences and concerns */
     const char *database; /* NULL: the one named in the URI */
@@ -283,9 +284,10 @@ SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smi
 
 /*
  * The ledger and the chain, for a person or a probe. Needs read rights only. The report (as above):
- *   {current_version: string|null, target_version, pending: int, check: "up-to-date"|"pending"|"too-new",
+ *   {current_version: string|null, target_version, pending: int, check: "up-to-date"|"pending"|"too-new"|"problem",
+ *    problem: {code, message}|null (why a run would be refused; too-new has one too),
  *    lock: {holder, acquired_at, expires_at, stale: bool}|null, ledger: string,
- *    steps: [{id, from_version, to_version, status, drift: bool, description?, started_at?, finished_at?, duration_ms?, attempts?,
+ *    steps: [{id, from_version, to_version, status, drift: bool, in_chain: bool, description?, started_at?, finished_at?, duration_ms?, attempts?,
  *             host?, error?, checkpoints?: int}]}
  */
 SMIG_API bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *error);

@@ -43,6 +43,9 @@ typedef enum smig_mongo_topology { SMIG_MONGO_STANDALONE, SMIG_MONGO_REPLICA_SET
 bool smig_mongo_connection_topology(smig_mongo_connection_t *connection, smig_mongo_topology_t *topology,
                                     smig_error_t *error);
 
+/* The connection that a step's ctx works on (defined in run/); NULL without MongoDB. */
+smig_mongo_connection_t *smig_ctx_mongo_connection(const smig_ctx_t *ctx);
+
 /*
  * Translates a driver's or server's failure. `reply` may be NULL. The result is SMIG_FOREIGN, named by the server's code name
  * ("DuplicateKey"; "NetworkError", "ServerSelectionTimeout", "Timeout" for the driver's own), message
