@@ -21,16 +21,21 @@
 
 /*
  * Pushes an error object made of `error`, which is moved into it (SMIG_ERROR_INIT afterwards). Its fields: see
- * kit_error_index in errors.c and the design's section on error objects: category, code, native, message, labels, write_errors, write_concern_error,
- * partial_result, retryable, outcome_unknown, timeout, operation, namespace, details, value, cause, traceback, where, reply.
- * `code` is error->name; what is not a field of its own stays in `details`.
+ * error_fields.c and the design's section on error objects: category, code, native, message, labels, write_errors,
+ * write_concern_error, partial_result, retryable, outcome_unknown, timeout, operation, namespace, bucket, key, request_id, host_id,
+ * status, details, value, cause, traceback, where, reply. They are read out of the C error's details, where each has the name it has
+ * here (labels: an array of strings; cause: {code, message, ...}); `code` is error->name, `details` has them all, and where
+ * the details hold no `category` it follows from the code. `cause` of an error that carries an error object is that object.
  */
 void kit_push_error(lua_State *L, smig_error_t *error);
 /* Pushes the error object, attaches a traceback, raises. Call it as `return kit_raise(L, &error);`. */
 int kit_raise(lua_State *L, smig_error_t *error);
 /* Raises an argument error: category "argument", code "INVALID_ARGUMENT", pointing at the caller's line. */
 int kit_raise_argument(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Like luaL_argerror, as an error object: "bad argument #2 to 'find' (table expected, got string)". */
+/*
+ * Like luaL_argerror, as an error object: "bad argument #2 to 'find' (table expected, got string)". `what` is what was expected
+ * ("table"); one that has the word "expected" in it is the whole text in the brackets.
+ */
 int kit_argerror(lua_State *L, int arg, const char *what);
 /*
  * Turns the value at idx (what pcall caught) into a C error; the very value is kept (registry reference) as error->value, so
@@ -43,6 +48,10 @@ void kit_to_error(lua_State *L, int idx, smig_error_t *error);
 int kit_message_handler(lua_State *L);
 /* The C error inside the error object at idx, or NULL when it is no error object. */
 const smig_error_t *kit_test_error(lua_State *L, int idx);
+/* Replaces the plain table at idx, and those in it, by read-only ones: indexing, #, pairs and ipairs work, next does not. */
+void kit_freeze(lua_State *L, int idx);
+/* If the value at idx is a table made read-only by kit_freeze, pushes the plain table behind it. */
+bool kit_thaw(lua_State *L, int idx);
 
 /* ------------------------------------------------------------------- boxes */
 
@@ -60,9 +69,10 @@ void kit_box_free(kit_box_t *box);
 /* ------------------------------------------------------------------ methods */
 
 /*
- * Makes a metatable: methods in a table, `__index` that raises for unknown names with a suggestion ("collection has no method
+ * Makes a metatable and registers it under `name` for luaL_setmetatable and luaL_checkudata (nothing stays on the stack; a second
+ * call does nothing): methods in a table, `__index` that raises for unknown names with a suggestion ("collection has no method
  * 'findOne'; did you mean 'find_one'?"), `__metatable` = name, `__name`. `kind` is what messages call the handle.
- * `fields` may be NULL; else it is tried for names that are no method and returns 1 when it pushed a value.
+ * `fields` may be NULL; else it is tried for names that are no method (the handle is at index 1) and returns 1 when it pushed a value.
  * `meta` holds __gc, __close, __tostring, __call, …
  */
 void kit_new_class(lua_State *L, const char *name, const char *kind, const luaL_Reg *methods, const luaL_Reg *meta,
