@@ -1,0 +1,82 @@
+/*
+ * The engine's life: made from options, given steps, asked to stop, freed. Users: everybody, through smartmigration.h.
+ */
+#include "engine.h"
+#include "mongo_ledger.h"
+#include "secrets.h"
+
+#include <stdarg.h>
+
+smig_engine_t *smig_engine_new(const smig_options_t *options, smig_error_t *error) {
+  smig_engine_t *engine = bson_malloc0(sizeof *engine);
+  smig_guard_init(&engine->guard);
+  smig_chain_init(&engine->chain);
+  if (!smig_settings_init(&engine->settings, options, &engine->connection, &engine->owns_connection, error)) {
+    smig_engine_free(engine);
+    return NULL;
+  }
+  if (engine->connection) {
+    engine->ledger = smig_mongo_ledger_new(engine->connection, engine->settings.database, engine->settings.ledger_id,
+                                           engine->settings.ledger_name);
+  }
+  return engine;
+}
+
+smig_engine_t *smig_engine_new_with_ledger(const smig_options_t *options, smig_ledger_t *ledger, smig_error_t *error) {
+  smig_options_t without_resources = *options;
+  without_resources.offline = true;
+  smig_engine_t *engine = smig_engine_new(&without_resources, error);
+  if (!engine) {
+    smig_ledger_free(ledger);
+    return NULL;
+  }
+  engine->ledger = ledger;
+  return engine;
+}
+
+void smig_engine_free(smig_engine_t *engine) {
+  if (!engine) return;
+  smig_ledger_free(engine->ledger);
+  if (engine->owns_connection) smig_mongo_connection_free(engine->connection);
+  smig_chain_release(&engine->chain);
+  smig_settings_release(&engine->settings);
+  smig_guard_release(&engine->guard);
+  bson_free(engine);
+}
+
+bool smig_engine_add_step(smig_engine_t *engine, const smig_step_t *step, smig_error_t *error) {
+  (void)error; /* the chain is judged as a whole, in the contract's order */
+  smig_chain_add(&engine->chain, step);
+  return true;
+}
+
+bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
+  if (!smig_chain_validate(&engine->chain, error)) return false;
+  if (engine->chain.count == 0 && !engine->settings.target_version) {
+    smig_error_set(error, SMIG_MISSING_TARGET_VERSION, "no target version: there are no steps to take it from");
+    return false;
+  }
+  return true;
+}
+
+void smig_engine_cancel(smig_engine_t *engine, int reason) {
+  smig_guard_ask_to_stop(&engine->guard, reason);
+}
+
+const char *smig_engine_target(const smig_engine_t *engine) {
+  if (engine->settings.target_version) return engine->settings.target_version;
+  return engine->chain.steps[engine->chain.count - 1].to;
+}
+
+void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const bson_t *fields, const char *format,
+                     ...) {
+  if (!engine->settings.log) return;
+  va_list args;
+  va_start(args, format);
+  char *text = bson_strdupv_printf(format, args);
+  va_end(args);
+  char *clean = smig_secret_scrub(text, strlen(text));
+  engine->settings.log(engine->settings.log_user, level, clean, fields);
+  bson_free(clean);
+  bson_free(text);
+}

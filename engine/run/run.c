@@ -1,0 +1,346 @@
+/*
+ * Plan and run (contract, sections 4 and 5). The writes of a run: the lock; the bootstrap with the first `running` entry; one
+ * per step, which carries the next step's `running` entry, or the release.
+ */
+#include "run.h"
+#include "clock.h"
+#include "semver.h"
+
+bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, smig_error_t *error) {
+  *result = NULL;
+  int64_t started = smig_clock_mono_ms();
+  smig_survey_t survey;
+  smig_survey_init(&survey);
+  bool good = smig_survey_load(engine, &survey, error) && smig_survey_resolve(engine, &survey, error);
+  if (good) {
+    smig_survey_say(engine, &survey);
+    *result = smig_result_from_plan(&survey.resolved, smig_engine_target(engine));
+    (*result)->total_duration_ms = smig_clock_mono_ms() - started;
+  }
+  smig_survey_release(&survey);
+  return good;
+}
+
+/* How often the step has been tried, this time included. */
+static int64_t attempts_of(const smig_run_t *run, const char *id) {
+  const smig_entry_t *entry = smig_ledger_state_find(&run->survey.state, id);
+  return entry ? (entry->attempts > 0 ? entry->attempts : 1) + 1 : 1;
+}
+
+static smig_entry_write_t entry_of(const smig_run_t *run, const smig_planned_step_t *planned, smig_status_t status,
+                                   const smig_outcome_t *outcome) {
+  return (smig_entry_write_t){
+      .id = planned->id,
+      .from_version = planned->from,
+      .to_version = planned->to,
+      .status = status,
+      .started_at = outcome->started_at,
+      .finished_at = status == SMIG_STATUS_RUNNING ? NULL : outcome->finished_at,
+      .duration_ms = status == SMIG_STATUS_RUNNING ? -1 : outcome->duration_ms,
+      .attempts = attempts_of(run, planned->id),
+      .checksum = planned->step ? planned->step->checksum : NULL,
+  };
+}
+
+static bool commit(smig_run_t *run, smig_ledger_change_t *change, smig_error_t *error) {
+  smig_ledger_t *ledger = run->engine->ledger;
+  /* A beat after the release would find nobody's lock, so the heartbeat ends first. */
+  if (change->release) smig_run_stop_heartbeat(run);
+  smig_error_t failure = SMIG_ERROR_INIT;
+  bool committed = ledger->ops->commit(ledger, &run->lease, change, &failure);
+  if (committed ? change->release : failure.code == SMIG_LOCK_LOST) run->locked = false;
+  smig_error_move(error, &failure);
+  return committed;
+}
+
+/* The first write under the lock: the bootstrap, the first step's `running` entry, the end of what was left over. */
+static bool begin(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
+  const smig_resolved_t *resolved = &run->survey.resolved;
+  smig_ledger_change_t change = {.clear_leftovers = run->survey.state.has_leftovers,
+                                 .release = resolved->planned_count == 0};
+  if (resolved->bootstrap_version_to_persist) {
+    change.bootstrap_mode = smig_bootstrap_mode_name(resolved->bootstrap_mode);
+    change.bootstrap_version = resolved->bootstrap_version_to_persist;
+    change.current_version = resolved->bootstrap_version_to_persist;
+    change.compatible_from = resolved->bootstrap_version_to_persist;
+  }
+  smig_entry_write_t started;
+  if (resolved->planned_count > 0) {
+    smig_clock_iso(smig_clock_wall_ms(), first->started_at);
+    started = entry_of(run, &resolved->planned[0], SMIG_STATUS_RUNNING, first);
+    change.started = &started;
+  }
+  if (!commit(run, &change, error)) return false;
+  if (resolved->bootstrap_version_to_persist) {
+    bson_free(run->result->current_version_after);
+    run->result->current_version_after = bson_strdup(resolved->bootstrap_version_to_persist);
+  }
+  return true;
+}
+
+/* compatibleFrom only rises: the greater of what it was and what the step says. */
+static const char *raised(const char *former, const char *of_step) {
+  return former && smig_semver_compare(former, of_step) >= 0 ? former : of_step;
+}
+
+static bool stamp(smig_run_t *run, size_t index, const smig_outcome_t *outcome, smig_outcome_t *next,
+                  const char **compatible_from, smig_error_t *error) {
+  const smig_resolved_t *resolved = &run->survey.resolved;
+  const smig_planned_step_t *planned = &resolved->planned[index];
+  const char *step_compatible =
+      planned->step && planned->step->compatible_from ? planned->step->compatible_from : planned->to;
+  *compatible_from = raised(*compatible_from, step_compatible);
+  smig_entry_write_t finished = entry_of(run, planned, SMIG_STATUS_APPLIED, outcome), started;
+  smig_ledger_change_t change = {
+      .finished = &finished,
+      .current_version = planned->to,
+      .compatible_from = *compatible_from,
+      .clear_checkpoints_of = planned->step && planned->step->resumable ? planned->id : NULL,
+  };
+  bool last = index + 1 == resolved->planned_count;
+  if (last || smig_guard_asked_to_stop(&run->engine->guard)) {
+    change.release = true;
+  } else {
+    smig_clock_iso(smig_clock_wall_ms(), next->started_at);
+    started = entry_of(run, &resolved->planned[index + 1], SMIG_STATUS_RUNNING, next);
+    change.started = &started;
+  }
+  if (!commit(run, &change, error)) return false;
+
+  smig_result_t *result = run->result;
+  smig_step_result_t *applied =
+      smig_result_add(&result->steps_applied, &result->steps_applied_count, planned->id, planned->from, planned->to);
+  applied->status = SMIG_STATUS_APPLIED;
+  applied->skip_forward = planned->skip_forward;
+  applied->started_at = bson_strdup(outcome->started_at);
+  applied->finished_at = bson_strdup(outcome->finished_at);
+  applied->duration_ms = outcome->duration_ms;
+  bson_free(result->current_version_after);
+  result->current_version_after = bson_strdup(planned->to);
+  bson_t fields = BSON_INITIALIZER;
+  BSON_APPEND_UTF8(&fields, "step", planned->id);
+  BSON_APPEND_UTF8(&fields, "to_version", planned->to);
+  BSON_APPEND_INT64(&fields, "duration_ms", outcome->duration_ms);
+  smig_engine_log(run->engine, SMIG_LOG_INFO, &fields, "applied step '%s' (%s -> %s) in %" PRId64 " ms", planned->id,
+                  planned->from, planned->to, outcome->duration_ms);
+  bson_destroy(&fields);
+  return true;
+}
+
+/* What the ledger keeps of an error: no text, which can hold personal data. */
+static void append_recorded_error(bson_t *to, const smig_error_t *error) {
+  BSON_APPEND_UTF8(to, "code", error->name ? error->name : smig_code_name(error->code));
+  static const char *const kept[] = {"operation", "namespace", "index"};
+  bson_iter_t iter;
+  for (size_t i = 0; error->details && i < sizeof kept / sizeof *kept; i++) {
+    if (bson_iter_init_find(&iter, error->details, kept[i])) bson_append_iter(to, kept[i], -1, &iter);
+  }
+}
+
+/* Writes the failed or interrupted entry, in one write with the release; a failure to do so is only a warning. */
+static void record_failure(smig_run_t *run, const smig_planned_step_t *planned, const smig_outcome_t *outcome) {
+  bool unclear = outcome->outcome_unknown || outcome->status == SMIG_STATUS_INTERRUPTED;
+  bool left = run->engine->connection && unclear && !smig_run_end_own_commands(run);
+  if (left) {
+    smig_engine_log(run->engine, SMIG_LOG_WARN, NULL,
+                    "a command of step '%s' may still run on the server: the lock is not released, it ends by itself "
+                    "in %" PRId64 " ms",
+                    planned->id, run->lease.ttl_ms);
+  }
+  bson_t recorded = BSON_INITIALIZER;
+  append_recorded_error(&recorded, &outcome->error);
+  smig_entry_write_t finished = entry_of(run, planned, outcome->status, outcome);
+  finished.error = &recorded;
+  smig_ledger_change_t change = {.finished = &finished, .release = !left};
+  smig_error_t failure = SMIG_ERROR_INIT;
+  if (!commit(run, &change, &failure)) {
+    smig_engine_log(run->engine, SMIG_LOG_WARN, NULL, "the failure of step '%s' could not be recorded: %s", planned->id,
+                    failure.message);
+    smig_error_release(&failure);
+  }
+  if (left) {
+    smig_run_stop_heartbeat(run);
+    run->locked = false; /* not ours to release: its time runs out */
+  }
+  bson_destroy(&recorded);
+}
+
+static void append_not_run(const smig_run_t *run, size_t from, bson_t *to) {
+  bson_t list;
+  BSON_APPEND_ARRAY_BEGIN(to, "steps_not_run", &list);
+  for (size_t i = from; i < run->survey.resolved.planned_count; i++) {
+    char buffer[16];
+    const char *key;
+    bson_uint32_to_string((uint32_t)(i - from), &key, buffer, sizeof buffer);
+    bson_t step;
+    bson_append_document_begin(&list, key, -1, &step);
+    BSON_APPEND_UTF8(&step, "id", run->survey.resolved.planned[i].id);
+    BSON_APPEND_UTF8(&step, "from_version", run->survey.resolved.planned[i].from);
+    BSON_APPEND_UTF8(&step, "to_version", run->survey.resolved.planned[i].to);
+    bson_append_document_end(&list, &step);
+  }
+  bson_append_array_end(to, &list);
+}
+
+/* Adds to an error what had been done when it came: the result, the steps not run, the failed step's checkpoints. */
+static void append_result(const smig_run_t *run, size_t not_run_from, smig_error_t *error) {
+  bson_t *details = smig_error_details(error);
+  if (!details || bson_has_field(details, "result")) return;
+  run->result->total_duration_ms = smig_clock_mono_ms() - run->started_mono_ms;
+  bson_t result;
+  BSON_APPEND_DOCUMENT_BEGIN(details, "result", &result);
+  smig_result_append(run->result, &result);
+  append_not_run(run, not_run_from, &result);
+  bson_append_document_end(details, &result);
+}
+
+static void append_step(bson_t *details, const smig_planned_step_t *planned) {
+  BSON_APPEND_UTF8(details, "step_id", planned->id);
+  BSON_APPEND_UTF8(details, "from_version", planned->from);
+  BSON_APPEND_UTF8(details, "to_version", planned->to);
+  if (planned->step && planned->step->file) BSON_APPEND_UTF8(details, "file", planned->step->file);
+}
+
+/* Moves the handler's error into STEP_FAILED, as its cause and with its value. */
+static void step_failed(const smig_planned_step_t *planned, smig_outcome_t *outcome, smig_error_t *error) {
+  smig_error_t *cause = &outcome->error;
+  smig_error_set(error, SMIG_STEP_FAILED, "step '%s' (%s -> %s) failed: %s", planned->id, planned->from, planned->to,
+                 cause->message ? cause->message : "it gave no reason");
+  bson_t *details = smig_error_details(error);
+  if (!details) return;
+  append_step(details, planned);
+  bson_t child;
+  BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &child);
+  BSON_APPEND_UTF8(&child, "code", cause->name ? cause->name : "FOREIGN");
+  BSON_APPEND_UTF8(&child, "message", cause->message ? cause->message : "");
+  if (cause->details) BSON_APPEND_DOCUMENT(&child, "details", cause->details);
+  bson_append_document_end(details, &child);
+  bson_iter_t traceback;
+  if (cause->details && bson_iter_init_find(&traceback, cause->details, "traceback")) {
+    bson_append_iter(details, "traceback", -1, &traceback);
+  }
+  if (cause->value) {
+    smig_error_set_value(error, cause->value, cause->value_free);
+    cause->value = NULL;
+  }
+}
+
+/* A stop between two steps: everything done is stamped, the lock is released. */
+static void stopped_between(const smig_run_t *run, smig_error_t *error) {
+  if (!smig_guard_check(&run->engine->guard, true, error)) return;
+  smig_error_set(error, SMIG_INTERRUPTED, "the run was asked to stop");
+}
+
+static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_error_t *error) {
+  const smig_planned_step_t *planned = &run->survey.resolved.planned[index];
+  switch (outcome->status) {
+  case SMIG_STATUS_RUNNING: /* the lock is lost: nothing of ours may be written any more */
+    run->locked = false;
+    smig_error_move(error, &outcome->error);
+    break;
+  case SMIG_STATUS_INTERRUPTED:
+    record_failure(run, planned, outcome);
+    smig_error_move(error, &outcome->error);
+    break;
+  default:
+    record_failure(run, planned, outcome);
+    step_failed(planned, outcome, error);
+    append_result(run, index + 1, error);
+    return;
+  }
+  bson_t *details = smig_error_details(error);
+  if (details && !bson_has_field(details, "step_id")) append_step(details, planned);
+  append_result(run, index + 1, error);
+}
+
+static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
+  const smig_resolved_t *resolved = &run->survey.resolved;
+  const char *compatible_from = resolved->bootstrap_version_to_persist ? resolved->bootstrap_version_to_persist
+                                                                       : run->survey.state.compatible_from;
+  smig_outcome_t outcome = *first;
+  for (size_t i = 0; i < resolved->planned_count; i++) {
+    smig_run_step(run, &resolved->planned[i], &outcome);
+    smig_run_heartbeat_warnings(run);
+    if (outcome.status != SMIG_STATUS_APPLIED) {
+      fail(run, i, &outcome, error);
+      smig_error_release(&outcome.error);
+      return false;
+    }
+    smig_outcome_t next = {0};
+    if (!stamp(run, i, &outcome, &next, &compatible_from, error)) {
+      append_result(run, i + 1, error);
+      return false;
+    }
+    if (!run->locked && i + 1 < resolved->planned_count) {
+      stopped_between(run, error);
+      append_result(run, i + 1, error);
+      return false;
+    }
+    outcome = next;
+  }
+  return true;
+}
+
+/* Gives the lock back when no other write has: never somebody else's, and a failure only leaves it to its TTL. */
+static void release(smig_run_t *run) {
+  smig_run_stop_heartbeat(run);
+  if (!run->locked) return;
+  smig_ledger_change_t change = {.release = true};
+  smig_error_t failure = SMIG_ERROR_INIT;
+  if (!commit(run, &change, &failure)) {
+    smig_engine_log(run->engine, SMIG_LOG_WARN, NULL, "the lock could not be released, it ends by itself: %s",
+                    failure.message);
+    smig_error_release(&failure);
+  }
+  run->locked = false;
+}
+
+/* Everything under the lock. */
+static bool migrate(smig_run_t *run, smig_error_t *error) {
+  smig_engine_t *engine = run->engine;
+  /* Another run may have finished meanwhile: what counts is the ledger that was locked. */
+  if (!smig_survey_resolve(engine, &run->survey, error)) return false;
+  smig_survey_say(engine, &run->survey);
+  const smig_resolved_t *resolved = &run->survey.resolved;
+  bson_free(run->result->current_version_before);
+  bson_free(run->result->current_version_after);
+  run->result->current_version_before =
+      resolved->current_version_before ? bson_strdup(resolved->current_version_before) : NULL;
+  run->result->current_version_after =
+      resolved->current_version_before ? bson_strdup(resolved->current_version_before) : NULL;
+  if (smig_survey_nothing_to_do(&run->survey)) return true;
+  run->result->was_fresh_install = resolved->was_fresh_install;
+  run->result->bootstrap_mode = resolved->bootstrap_mode;
+  smig_outcome_t first = {0};
+  return smig_run_end_leftovers(run, error) && begin(run, &first, error) && run_steps(run, &first, error);
+}
+
+bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error) {
+  *result = NULL;
+  smig_run_t run = {.engine = engine, .started_mono_ms = smig_clock_mono_ms()};
+  smig_survey_init(&run.survey);
+  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, &engine->guard);
+  bool good = smig_survey_load(engine, &run.survey, error) && smig_survey_resolve(engine, &run.survey, error);
+  if (good) {
+    const char *current = run.survey.resolved.current_version_before;
+    run.result = smig_result_new(current, smig_engine_target(engine));
+    if (smig_survey_nothing_to_do(&run.survey)) {
+      smig_survey_say(engine, &run.survey);
+    } else {
+      good = smig_run_lock(&run, error) && (!run.locked || migrate(&run, error));
+    }
+  }
+  release(&run);
+  if (good) {
+    run.result->total_duration_ms = smig_clock_mono_ms() - run.started_mono_ms;
+    *result = run.result;
+  } else {
+    smig_result_free(run.result);
+  }
+  smig_survey_release(&run.survey);
+  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
+  /* The engine may run again: a stop was for this run. */
+  smig_guard_release(&engine->guard);
+  smig_guard_init(&engine->guard);
+  return good;
+}

@@ -1,0 +1,47 @@
+/* One run, from the survey to the release of the lock (contract, section 5). Users: run/ alone. Main thread. */
+#ifndef SMIG_RUN_RUN_H
+#define SMIG_RUN_RUN_H
+
+#include "heartbeat.h"
+#include "result.h"
+#include "survey.h"
+
+typedef struct smig_run {
+  smig_engine_t *engine;
+  smig_survey_t survey;
+  smig_lease_t lease;
+  bool locked;
+  smig_heartbeat_t *heartbeat;
+  smig_result_t *result;
+  int64_t started_mono_ms;
+} smig_run_t;
+
+/*
+ * Waits for the lock and takes it (contract, sections 5.3 and 7), resolving anew whenever it reads. Afterwards run->locked
+ * says whether the lock is held; without it there is nothing left to do. Starts the heartbeat.
+ */
+bool smig_run_lock(smig_run_t *run, smig_error_t *error);
+
+/* Ends what a dead holder left on the server. */
+bool smig_run_end_leftovers(smig_run_t *run, smig_error_t *error);
+/* Ends what this run may have left on the server; false: something may still run there. */
+bool smig_run_end_own_commands(smig_run_t *run);
+
+/* Stops the heartbeat and delivers its last warning. */
+void smig_run_stop_heartbeat(smig_run_t *run);
+/* Logs what the heartbeat had to say since the last call. */
+void smig_run_heartbeat_warnings(smig_run_t *run);
+
+/* How one step ended. */
+typedef struct smig_outcome {
+  smig_status_t status; /* applied, failed, interrupted; running: the lock is lost, nothing may be written */
+  char started_at[SMIG_ISO_SIZE], finished_at[SMIG_ISO_SIZE];
+  int64_t duration_ms;
+  bool outcome_unknown; /* a command of the step may still run on the server */
+  smig_error_t error;   /* what the handler raised, or why it was stopped */
+} smig_outcome_t;
+
+/* Runs one planned step's handler with its ctx. The outcome is to be released by smig_error_release(&outcome->error). */
+void smig_run_step(smig_run_t *run, const smig_planned_step_t *planned, smig_outcome_t *outcome);
+
+#endif

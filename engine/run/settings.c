@@ -1,0 +1,166 @@
+/*
+ * Checks the options and copies them. Source of the rules and of their order: the contract, section 2.
+ * Users: engine.c. Errors: as smig_engine_new says.
+ */
+#include "engine.h"
+#include "semver.h"
+
+#include <ctype.h>
+
+enum { LEDGER_NAME_MAX = 128, LOCK_TTL_MIN_MS = 1000, DATABASE_NAME_MAX = 63 };
+
+static bool one_of(const char *value, const char *option, const char *first, const char *second, bool *is_second,
+                   smig_code_t code, smig_error_t *error) {
+  *is_second = value && strcmp(value, second) == 0;
+  if (!value || *is_second || strcmp(value, first) == 0) return true;
+  smig_error_set(error, code, "%s must be \"%s\" or \"%s\", not \"%s\"", option, first, second, value);
+  BSON_APPEND_UTF8(smig_error_details(error), "option", option);
+  BSON_APPEND_UTF8(smig_error_details(error), "value", value);
+  return false;
+}
+
+static bool at_least(int64_t value, int64_t least, const char *option, smig_error_t *error) {
+  if (value >= least) return true;
+  smig_error_set(error, SMIG_INVALID_OPTIONS, "%s must be at least %" PRId64 " ms, not %" PRId64, option, least, value);
+  BSON_APPEND_UTF8(smig_error_details(error), "option", option);
+  BSON_APPEND_INT64(smig_error_details(error), "value", value);
+  return false;
+}
+
+static bool invalid_option(smig_error_t *error, const char *option, const char *value, const char *rule) {
+  smig_error_set(error, SMIG_INVALID_OPTIONS, "%s \"%s\" is not acceptable: %s", option, value, rule);
+  if (error) {
+    BSON_APPEND_UTF8(smig_error_details(error), "option", option);
+    if (bson_utf8_validate(value, strlen(value), false)) BSON_APPEND_UTF8(smig_error_details(error), "value", value);
+  }
+  return false;
+}
+
+static bool check_ledger_name(const char *name, smig_error_t *error) {
+  size_t length = strlen(name);
+  bool good = length >= 1 && length <= LEDGER_NAME_MAX && name[0] != '.';
+  for (const char *c = name; good && *c; c++) good = isalnum((unsigned char)*c) || strchr("._-", *c);
+  return good || invalid_option(error, "ledger_name", name, "1 to 128 of A-Za-z0-9._-, not starting with a dot");
+}
+
+/* An id is a value in one store and a part of a comment on every command, where `:` ends it at the run id. */
+static bool check_ledger_id(const char *id, smig_error_t *error) {
+  bool good = *id && strlen(id) <= 1024 && bson_utf8_validate(id, strlen(id), false);
+  for (const char *c = id; good && *c; c++) good = !iscntrl((unsigned char)*c);
+  return good || invalid_option(error, "ledger_id", id, "1 to 1024 bytes of UTF-8 without control characters");
+}
+
+static bool check_database(const char *name, smig_error_t *error) {
+  bool good = *name && strlen(name) <= DATABASE_NAME_MAX && !strpbrk(name, "/\\. \"$*<>:|?");
+  return good || invalid_option(error, "mongo.database", name,
+                                "1 to 63 bytes without any of / \\ . \" $ * < > : | ? and blanks");
+}
+
+/* The options object itself: everything that can be judged without looking at another option. */
+static bool check_values(smig_settings_t *settings, const smig_options_t *options, smig_error_t *error) {
+  const char *name = options->ledger_name ? options->ledger_name : "smartmigration";
+  if (!check_ledger_name(name, error)) return false;
+  if (options->ledger_id && !check_ledger_id(options->ledger_id, error)) return false;
+  if (options->mongo.uri && options->mongo.connection) {
+    smig_error_set(error, SMIG_INVALID_OPTIONS, "give either mongo.uri or an open handle, not both");
+    return false;
+  }
+  const char *backend = options->ledger_backend;
+  if (backend && strcmp(backend, "mongo") != 0 && strcmp(backend, "s3") != 0) {
+    return invalid_option(error, "ledger_backend", backend, "\"mongo\" or \"s3\"");
+  }
+  if (!one_of(options->newer_ledger, "newer_ledger", "compatible", "refuse", &settings->refuse_newer,
+              SMIG_INVALID_OPTIONS, error) ||
+      !one_of(options->unversioned_data, "unversioned_data", "assume", "refuse", &settings->refuse_unversioned,
+              SMIG_INVALID_OPTIONS, error) ||
+      !one_of(options->target_version_strategy, "target_version_strategy", "strict", "bridge", &settings->bridge,
+              SMIG_INVALID_TARGET_VERSION_STRATEGY, error) ||
+      !at_least(options->lock_wait_ms, 0, "lock_wait_ms", error) ||
+      !at_least(options->lock_ttl_ms, LOCK_TTL_MIN_MS, "lock_ttl_ms", error) ||
+      !at_least(options->stop_timeout_ms, 0, "stop_timeout_ms", error)) {
+    return false;
+  }
+  settings->ledger_name = bson_strdup(name);
+  settings->ledger_id =
+      options->ledger_id ? bson_strdup(options->ledger_id) : bson_strdup_printf("smartmigration:%s", name);
+  settings->lock_wait_ms = options->lock_wait_ms;
+  settings->lock_ttl_ms = options->lock_ttl_ms;
+  settings->stop_timeout_ms = options->stop_timeout_ms;
+  settings->offline = options->offline;
+  settings->log = options->log;
+  settings->log_user = options->log_user;
+  if (options->fresh_scope) {
+    size_t count = 0;
+    while (options->fresh_scope[count]) count++;
+    settings->fresh_scope = bson_malloc0((count + 1) * sizeof(char *));
+    for (size_t i = 0; i < count; i++) settings->fresh_scope[i] = bson_strdup(options->fresh_scope[i]);
+  }
+  return true;
+}
+
+static bool check_versions(smig_settings_t *settings, const smig_options_t *options, smig_error_t *error) {
+  bool given = options->target_version && *options->target_version;
+  if (!given && !options->target_from_chain) {
+    smig_error_set(error, SMIG_MISSING_TARGET_VERSION, "no target version: give target_version, e.g. \"1.2.0\"");
+    return false;
+  }
+  if (given && !smig_semver_parse(options->target_version, strlen(options->target_version), "options.targetVersion",
+                                  &settings->target_version, error)) {
+    return false;
+  }
+  const char *fresh = options->fresh_install_version;
+  return !fresh || smig_semver_parse(fresh, strlen(fresh), "options.freshInstallVersion",
+                                     &settings->fresh_install_version, error);
+}
+
+static bool check_resources(smig_settings_t *settings, const smig_options_t *options,
+                            smig_mongo_connection_t **connection, bool *owned, smig_error_t *error) {
+  if (options->offline) return true;
+  if (!options->mongo.uri && !options->mongo.connection) {
+    smig_error_set(error, SMIG_NO_RESOURCES, "nothing to migrate: give a MongoDB URI (mongo.uri)");
+    return false;
+  }
+  *owned = !options->mongo.connection;
+  *connection = *owned ? smig_mongo_connection_open(options->mongo.uri, error) : options->mongo.connection;
+  if (!*connection) return false;
+  const char *database =
+      options->mongo.database ? options->mongo.database : smig_mongo_connection_default_database(*connection);
+  if (!database) {
+    smig_error_set(error, SMIG_INVALID_OPTIONS, "no database: name one in the URI or give mongo.database");
+    BSON_APPEND_UTF8(smig_error_details(error), "option", "mongo.database");
+    return false;
+  }
+  if (!check_database(database, error)) return false;
+  settings->database = bson_strdup(database);
+  if (options->ledger_backend && strcmp(options->ledger_backend, "s3") == 0) {
+    smig_error_set(error, SMIG_LEDGER_BACKEND_MISMATCH, "ledger backend \"s3\" needs an S3 bucket, and none is given");
+    BSON_APPEND_UTF8(smig_error_details(error), "ledger_backend", "s3");
+    return false;
+  }
+  return true;
+}
+
+bool smig_settings_init(smig_settings_t *settings, const smig_options_t *options, smig_mongo_connection_t **connection,
+                        bool *owned, smig_error_t *error) {
+  *settings = (smig_settings_t){0};
+  *connection = NULL;
+  *owned = false;
+  if (check_values(settings, options, error) && check_versions(settings, options, error) &&
+      check_resources(settings, options, connection, owned, error)) {
+    return true;
+  }
+  if (*owned) smig_mongo_connection_free(*connection);
+  *connection = NULL;
+  smig_settings_release(settings);
+  return false;
+}
+
+void smig_settings_release(smig_settings_t *settings) {
+  bson_free(settings->target_version);
+  bson_free(settings->fresh_install_version);
+  bson_free(settings->database);
+  bson_free(settings->ledger_name);
+  bson_free(settings->ledger_id);
+  bson_strfreev(settings->fresh_scope);
+  *settings = (smig_settings_t){0};
+}

@@ -1,0 +1,98 @@
+/* Reads the ledger and resolves what it means for the chain. Users: run.c, lock.c, report.c. */
+#include "survey.h"
+
+void smig_survey_init(smig_survey_t *survey) {
+  *survey = (smig_survey_t){0};
+  smig_ledger_state_init(&survey->state);
+}
+
+static void forget(smig_survey_t *survey) {
+  smig_resolved_release(&survey->resolved);
+  smig_error_release(&survey->mismatch);
+  bson_free(survey->not_fresh);
+  survey->not_fresh = NULL;
+}
+
+void smig_survey_release(smig_survey_t *survey) {
+  smig_ledger_state_release(&survey->state);
+  forget(survey);
+}
+
+bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  if (!smig_engine_validate_chain(engine, error)) return false;
+  if (!engine->ledger) {
+    smig_error_set(error, SMIG_NO_RESOURCES, "the engine was made offline: it can only check the chain");
+    return false;
+  }
+  smig_ledger_state_release(&survey->state);
+  return engine->ledger->ops->load(engine->ledger, &survey->state, error);
+}
+
+static smig_plan_options_t plan_options(const smig_engine_t *engine) {
+  return (smig_plan_options_t){
+      .target_version = smig_engine_target(engine),
+      .fresh_install_version = engine->settings.fresh_install_version,
+      .bridge = engine->settings.bridge,
+      .refuse_newer = engine->settings.refuse_newer,
+      .refuse_unversioned = engine->settings.refuse_unversioned,
+  };
+}
+
+/* Before a bootstrap: is the ledger perhaps stored under another name, and is there data? */
+static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fresh, smig_error_t *error) {
+  const smig_ledger_ops_t *ops = engine->ledger->ops;
+  return ops->check_elsewhere(engine->ledger, error) &&
+         ops->is_fresh(engine->ledger, (const char *const *)engine->settings.fresh_scope, fresh, &survey->not_fresh,
+                       error);
+}
+
+void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
+  const smig_resolved_t *resolved = &survey->resolved;
+  if (survey->not_fresh) smig_engine_log(engine, SMIG_LOG_INFO, NULL, "not a fresh install: %s", survey->not_fresh);
+  if (survey->mismatch.code) {
+    smig_engine_log(engine, SMIG_LOG_WARN, survey->mismatch.details, "%s", survey->mismatch.message);
+  }
+  if (resolved->assumed_unversioned) {
+    smig_engine_log(engine, SMIG_LOG_WARN, NULL,
+                    "the data has no recorded version: assuming it is at %s, the chain's start (unversioned_data = "
+                    "\"refuse\" forbids this)",
+                    resolved->effective_current_version);
+  }
+  if (resolved->newer_but_compatible) {
+    smig_engine_log(engine, SMIG_LOG_WARN, NULL,
+                    "the data is at %s, newer than the target %s and compatible with it: nothing to do",
+                    resolved->current_version_before, smig_engine_target(engine));
+  }
+  for (size_t i = 0; i < resolved->planned_count; i++) {
+    const smig_planned_step_t *planned = &resolved->planned[i];
+    if (planned->skip_forward) {
+      smig_engine_log(engine, SMIG_LOG_INFO, NULL, "skipping forward: %s lies inside step '%s' (%s -> %s), which runs",
+                      resolved->effective_current_version, planned->id, planned->from, planned->to);
+    }
+  }
+  for (size_t i = 0; i < engine->chain.count; i++) {
+    const smig_step_t *step = &engine->chain.steps[i];
+    const smig_entry_t *entry;
+    if (!smig_plan_drifted(step, &survey->state, &entry)) continue;
+    smig_engine_log(engine, SMIG_LOG_WARN, NULL, "the file of step '%s' has changed since it was applied%s%s", step->id,
+                    step->file ? ": " : "", step->file ? step->file : "");
+  }
+}
+
+bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  forget(survey);
+  bool fresh = false;
+  if (smig_plan_needs_fresh(&engine->chain, &survey->state) && !look_around(engine, survey, &fresh, error)) {
+    return false;
+  }
+  smig_plan_options_t options = plan_options(engine);
+  if (!smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error)) return false;
+  if (smig_plan_check_agreement(&engine->chain, &survey->state, &survey->resolved, &survey->mismatch)) return true;
+  if (smig_survey_nothing_to_do(survey)) return true;
+  smig_error_move(error, &survey->mismatch);
+  return false;
+}
+
+bool smig_survey_nothing_to_do(const smig_survey_t *survey) {
+  return survey->resolved.planned_count == 0 && !survey->resolved.bootstrap_version_to_persist;
+}
