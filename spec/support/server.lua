@@ -1,0 +1,75 @@
+-- The test server, and throw-away ones of a spec's own.
+--
+--   server.uri                       the replica set the suite runs against (SMARTMIGRATION_TEST_MONGO_URI)
+--   local name = server.database()   a database name nobody has used; dropped when the suite ends
+--   local db = server.open(name)     a handle of it, from a client that is no part of what is under test
+--   local own <close> = server.start { members = 3, auth = true }   own.uri, own.pids: kill and freeze as you like
+local process = require "spec.support.process"
+
+local server = {}
+
+server.uri = os.getenv "SMARTMIGRATION_TEST_MONGO_URI"
+  or error("no test server: start specs with spec/run, or under scripts/with-mongod", 0)
+
+local names, clients = {}, {}
+
+function server.database()
+  local name = ("smig_spec_%d_%d_%d"):format(process.own_pid(), process.now_ms(), #names + 1)
+  names[#names + 1] = name
+  return name
+end
+
+-- A client to `uri`, closed when the suite ends.
+function server.client(uri)
+  local client = require("smartmigration.mongo").connect(uri or server.uri)
+  clients[#clients + 1] = client
+  return client
+end
+
+local shared
+
+function server.open(name)
+  shared = shared or server.client()
+  return shared:database(name)
+end
+
+-- Runs at the end of each spec file.
+function server.clean()
+  for _, name in ipairs(names) do server.open(name):drop() end
+  for _, client in ipairs(clients) do client:close() end
+  names, clients, shared = {}, {}, nil
+end
+
+local Own = {}
+Own.__index = Own
+
+function Own:close()
+  if self.child.ended then return end
+  -- A frozen server would not hear the end.
+  for _, pid in ipairs(self.pids) do process.kill(pid, "CONT") end
+  self.child:wait(30000)
+end
+
+Own.__close = Own.close
+
+-- Starts a replica set that only this spec knows. Options: members (1), auth (a user `root` with password `root` is made
+-- and the URI names it). It ends with the handle or the suite.
+function server.start(options)
+  options = options or {}
+  local command = { "scripts/with-mongod" }
+  for name, value in pairs(options) do
+    if name == "members" then table.insert(command, "--members=" .. value)
+    elseif name == "auth" then table.insert(command, value and "--auth" or nil)
+    else error("unknown option '" .. tostring(name) .. "'", 2) end
+  end
+  for _, word in ipairs { "sh", "-c", "echo uri $SMARTMIGRATION_TEST_MONGO_URI; echo pids $SMARTMIGRATION_TEST_MONGO_PIDS; cat" } do
+    table.insert(command, word)
+  end
+  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false }
+  local child = process.start(command)
+  local own = setmetatable({ child = child, uri = child:wait_for "uri (%S+)\n", pids = {} }, Own)
+  for pid in child:wait_for("pids ([%d ]+)\n"):gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
+  return own
+end
+
+return server
