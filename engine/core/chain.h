@@ -4,12 +4,14 @@
 #ifndef SMIG_CORE_CHAIN_H
 #define SMIG_CORE_CHAIN_H
 
+#include "index.h"
 #include "smartmigration.h"
 
 typedef struct smig_chain {
   smig_step_t *steps; /* strings are owned copies; id may hold a NUL (id_length is always set) */
   size_t count, capacity;
   bool valid; /* a validated chain's versions are normalized */
+  smig_index_t by_id; /* of a validated chain */
 } smig_chain_t;
 
 void smig_chain_init(smig_chain_t *chain);

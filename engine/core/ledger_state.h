@@ -1,11 +1,17 @@
 /*
  * What a ledger says: a parsed view of its `data` (contract, section 6). Every backend's reads end here, so the
  * shape is checked in one place.
+ *
+ * Field names of ours beside the original's: data.compatibleFrom, data.bootstrap {mode, version, at}, data.leftovers (a
+ * document; missing: none), data.lock.{fence, ttlMs, user}. What a decision hangs on is checked; what is only shown
+ * (times, durations, checksums, hosts) counts as missing when it has a type that cannot be read.
+ * A state may be moved by assignment: nothing in it points into the struct itself.
  */
 #ifndef SMIG_CORE_LEDGER_STATE_H
 #define SMIG_CORE_LEDGER_STATE_H
 
 #include "clock.h"
+#include "index.h"
 #include "smartmigration.h"
 
 /* One recorded step. Strings point into the state's data; NULL where the field is missing. */
@@ -25,11 +31,15 @@ typedef enum smig_expiry {
 
 typedef struct smig_ledger_state {
   bool exists;                 /* a ledger is stored (it may be empty) */
-  bson_t data;                 /* owned; empty when there is none */
+  bson_t data;                 /* a read-only view of `bytes`; empty when there is none */
   const char *current_version; /* into data; NULL: nothing recorded. As stored: a valid semver, maybe not normalized */
   const char *compatible_from; /* NULL: not recorded */
   smig_entry_t *entries;       /* in stored order */
   size_t entry_count;
+  smig_index_t by_id;
+  uint8_t *bytes;              /* owned: what everything here points into */
+  char **texts;                /* owned: dates of entries that were no strings, NULL at the end */
+  size_t text_count;
   const char *bootstrap_version; /* NULL: not recorded */
   bool has_leftovers;          /* a dead holder's commands may still run */
   struct {
