@@ -1,0 +1,151 @@
+-- The words of the command line: which command, with which options. Options may stand before or after the command.
+--
+-- argparse does the parsing, and is loaded only when there is an option: `run` with everything in the environment or
+-- the config file starts without it. Errors: INVALID_OPTIONS with details.help, the command that explains.
+local commands = require "smartmigration.cli.commands"
+local core = require "smartmigration.core"
+local settings = require "smartmigration.settings"
+local text = require "smartmigration.text"
+
+local arguments = {}
+
+local PROGRAM = "smartmigration-lua"
+
+local function refuse(command, format, ...)
+  local known = commands.by_name[command]
+  core.raise("INVALID_OPTIONS", format:format(...), { help = PROGRAM .. " help" .. (known and " " .. command or "") })
+end
+
+local function command_like(word)
+  local names = {}
+  for i, command in ipairs(commands) do
+    names[i] = command.name
+  end
+  return text.did_you_mean(core.suggest(word, names))
+end
+
+-- Words that are not plain names are not repeated: a URI with a password may have slipped to the wrong place.
+local function shown(word)
+  return word:find "^[%w._-]+$" and (" '%s'"):format(word) or ""
+end
+
+local function belongs(setting, command)
+  for _, name in ipairs(setting.commands) do
+    if name == command then
+      return true
+    end
+  end
+  return false
+end
+
+-- Argument and options by name. Every option is accepted here; whose it is is checked afterwards, for a better message.
+local function parse(words)
+  local parser = require "argparse"():add_help(false)
+  parser:argument("words"):args "*"
+  local flags = {}
+  for _, setting in ipairs(settings) do
+    if setting.flag then
+      flags[#flags + 1] = setting.flag
+      local names = (setting.short and setting.short .. " " or "") .. setting.flag
+      local option = setting.kind == "switch" and parser:flag(names) or parser:option(names)
+      option:target(setting.name)
+    end
+  end
+  local ok, result = parser:pparse(words)
+  if ok then
+    return result
+  end
+  local unknown = result:match "^unknown option '(.-)'"
+  if unknown then
+    return nil, ("unknown option '%s'%s"):format(text.escape(unknown), text.did_you_mean(core.suggest(unknown, flags)))
+  end
+  return nil, text.escape((result:gsub("\nUsage:.*", "")))
+end
+
+-- The first word that is a command, to name the right help when parsing fails.
+local function guess(words)
+  for _, word in ipairs(words) do
+    if commands.by_name[word] then
+      return word
+    end
+  end
+end
+
+local function check_ownership(command, options)
+  for _, setting in ipairs(settings) do
+    local given = setting.commands and options[setting.name] ~= nil
+    if given and not belongs(setting, command) then
+      refuse(command, "option '%s' does not belong to '%s' but to '%s'", setting.flag, command,
+        table.concat(setting.commands, "', '"))
+    end
+  end
+end
+
+-- Finds the command in the plain words; `topic` is what help is asked about.
+local function settle(plain, options)
+  local command = plain[1]
+  if not command then
+    if options.help then
+      return { command = "help", options = options }
+    end
+    refuse(nil, "no command is given")
+  elseif not commands.by_name[command] then
+    refuse(nil, "unknown command%s%s", shown(command), command_like(command))
+  end
+  local most = commands.by_name[command].argument and 2 or 1
+  if #plain > most then
+    refuse(command, "'%s' does not take the argument%s", command, shown(plain[most + 1]))
+  end
+  local topic = plain[2]
+  if topic and not commands.by_name[topic] then
+    refuse(nil, "there is no command%s to explain%s", shown(topic), command_like(topic))
+  end
+  check_ownership(command, options)
+  if options.help and command ~= "help" then
+    return { command = "help", topic = command, options = options }
+  end
+  return { command = command, topic = topic, options = options }
+end
+
+-- { command, topic, options = { setting name = text, or true for a switch } }
+function arguments.parse(words)
+  local has_options = false
+  for _, word in ipairs(words) do
+    has_options = has_options or word:sub(1, 1) == "-"
+  end
+  if not has_options then
+    return settle(words, {})
+  end
+  local options, problem = parse(words)
+  if not options then
+    refuse(guess(words), "%s", problem)
+  end
+  local plain = options.words
+  options.words = nil
+  return settle(plain, options)
+end
+
+-- Whether JSON is asked for, also when the words cannot be parsed.
+function arguments.wants_json(words)
+  for _, word in ipairs(words) do
+    if word == "--json" then
+      return true
+    end
+  end
+  return false
+end
+
+-- Calls hide(index, from) for each --mongo-uri: the argument and the byte where the URI begins in it. It is to leave
+-- the process list at once, before anything can fail.
+function arguments.hide_uris(words, hide)
+  local joined = "--mongo-uri="
+  for i, word in ipairs(words) do
+    if word == "--mongo-uri" and words[i + 1] then
+      hide(i + 1, 1)
+    elseif word:sub(1, #joined) == joined then
+      hide(i, #joined + 1)
+    end
+  end
+end
+
+return arguments

@@ -1,0 +1,79 @@
+-- One call of the command line: its settings, its two streams, and the engine it opens. Users: the commands.
+--
+-- Results go to stdout, everything else to stderr. Settings are resolved when a command asks for its engine.
+local config = require "smartmigration.config"
+local process = require "smartmigration.process"
+local style = require "smartmigration.report.style"
+
+local session = {}
+session.__index = session
+
+local STDOUT, STDERR = 1, 2
+
+-- `request` is what arguments.parse returns.
+function session.new(request)
+  local output = config.output(request.options)
+  return setmetatable({
+    request = request,
+    options = request.options,
+    json = output.json,
+    quiet = output.quiet,
+    output = output,
+    out = style.new(output.color, process.isatty(STDOUT)),
+    err = style.new(output.color, process.isatty(STDERR)),
+  }, session)
+end
+
+function session:log()
+  self.logger = self.logger or require("smartmigration.log").new {
+    level = self.output.log_level, format = self.output.log_format, progress = self.output.progress,
+    quiet = self.quiet, style = self.err,
+  }
+  return self.logger
+end
+
+local function holds_password(uri)
+  return uri:find "^[^/]*//[^/@]*:[^/@]*@" ~= nil
+end
+
+function session:settings()
+  if not self.values then
+    self.values = config.resolve(self.options)
+    local uri = self.options.mongo_uri
+    if uri and holds_password(uri) then
+      self:log()("warn", "a password in an argument can be read by others of this machine: use --mongo-uri-file or "
+        .. "SMARTMIGRATION_MONGO_URI", nil)
+    end
+  end
+  return self.values
+end
+
+-- The migration object with the folder's steps; `changes` are options of `smartmigration.new` to set besides. It is
+-- closed with the session.
+function session:open(changes)
+  local values = self:settings()
+  local options = config.engine_options(values, self:log())
+  for name, value in pairs(changes or {}) do
+    options[name] = value
+  end
+  self.migration = require("smartmigration").new(options)
+  self.migration:load(values.migrations)
+  return self.migration
+end
+
+function session:__close()
+  if self.migration then
+    self.migration:close()
+  end
+end
+
+-- Writes a result: as JSON of `layout`, or the lines that `lines()` gives.
+function session:result(value, layout, lines)
+  if self.json then
+    io.stdout:write(require("smartmigration.report.json").line(value, layout), "\n")
+  else
+    io.stdout:write(table.concat(lines(), "\n"), "\n")
+  end
+end
+
+return session

@@ -1,0 +1,37 @@
+-- Durations as people write them: `500ms`, `90s`, `2m`, `1h`, `forever`; a bare number is milliseconds.
+-- Users: the settings of the command line and the reports. Unit: milliseconds, integers. No errors are raised.
+local durations = {}
+
+-- What the engine takes for "no limit".
+durations.FOREVER = math.maxinteger
+
+local UNITS = { [""] = 1, ms = 1, s = 1000, m = 60 * 1000, h = 60 * 60 * 1000 }
+local MOST_DIGITS = 12 -- in hours still far from overflowing 64 bits
+
+-- Milliseconds, or nil and a sentence. `forever` is only accepted where `or_forever` says that it makes sense.
+function durations.parse(text, or_forever)
+  if text == "forever" and or_forever then
+    return durations.FOREVER
+  end
+  local digits, unit = text:match "^(%d+)(%l*)$"
+  local factor = UNITS[unit]
+  if not factor or #digits > MOST_DIGITS then
+    return nil, ("'%s' is not a duration: write 500ms, 90s, 2m, 1h%s or a number of milliseconds"):format(
+      text, or_forever and ", forever" or "")
+  end
+  return math.tointeger(digits) * factor
+end
+
+-- For people: "333 ms", "12.3 s", "2m 03s", "1h 02m".
+function durations.format(ms)
+  if ms < 1000 then
+    return ("%d ms"):format(ms)
+  elseif ms < 60 * 1000 then
+    return ("%.1f s"):format(ms // 100 / 10)
+  elseif ms < 60 * 60 * 1000 then
+    return ("%dm %02ds"):format(ms // 60000, ms // 1000 % 60)
+  end
+  return ("%dh %02dm"):format(ms // 3600000, ms // 60000 % 60)
+end
+
+return durations
