@@ -86,8 +86,12 @@ static char *place_of(const smig_step_t *step) {
   return bson_strdup_printf("%s:%d: ", step->file, step->line);
 }
 
+/* Escaped: nothing has checked these bytes yet, and ill-formed ones would spoil the whole document. */
 static void append_if(bson_t *to, const char *key, const char *text) {
-  if (text) BSON_APPEND_UTF8(to, key, text);
+  if (!text) return;
+  char *escaped = smig_text_escape(text, strlen(text), SIZE_MAX);
+  BSON_APPEND_UTF8(to, key, escaped);
+  bson_free(escaped);
 }
 
 /* What every violation's details begin with. */
