@@ -3,9 +3,6 @@
  */
 #include "engine.h"
 #include "mongo_ledger.h"
-#include "secrets.h"
-
-#include <stdarg.h>
 
 smig_engine_t *smig_engine_new(const smig_options_t *options, smig_error_t *error) {
   smig_engine_t *engine = bson_malloc0(sizeof *engine);
@@ -66,17 +63,4 @@ void smig_engine_cancel(smig_engine_t *engine, int reason) {
 const char *smig_engine_target(const smig_engine_t *engine) {
   if (engine->settings.target_version) return engine->settings.target_version;
   return engine->chain.steps[engine->chain.count - 1].to;
-}
-
-void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const bson_t *fields, const char *format,
-                     ...) {
-  if (!engine->settings.log) return;
-  va_list args;
-  va_start(args, format);
-  char *text = bson_strdupv_printf(format, args);
-  va_end(args);
-  char *clean = smig_secret_scrub(text, strlen(text));
-  engine->settings.log(engine->settings.log_user, level, clean, fields);
-  bson_free(clean);
-  bson_free(text);
 }

@@ -1,0 +1,58 @@
+/* The way to the logger: secrets are cut out of the message and of every string among the fields. Main thread. */
+#include "engine.h"
+#include "secrets.h"
+
+#include <stdarg.h>
+
+static void scrub_document(const bson_t *from, bson_t *to);
+
+static void scrub_value(bson_t *to, const bson_iter_t *iter) {
+  const char *key = bson_iter_key(iter);
+  uint32_t length;
+  const uint8_t *bytes;
+  bson_t child, scrubbed;
+  if (BSON_ITER_HOLDS_UTF8(iter)) {
+    const char *text = bson_iter_utf8(iter, &length);
+    char *clean = smig_secret_scrub(text, length);
+    bson_append_utf8(to, key, -1, clean, -1);
+    bson_free(clean);
+  } else if (BSON_ITER_HOLDS_DOCUMENT(iter)) {
+    bson_iter_document(iter, &length, &bytes);
+    bson_append_document_begin(to, key, -1, &scrubbed);
+    if (bson_init_static(&child, bytes, length)) scrub_document(&child, &scrubbed);
+    bson_append_document_end(to, &scrubbed);
+  } else if (BSON_ITER_HOLDS_ARRAY(iter)) {
+    bson_iter_array(iter, &length, &bytes);
+    bson_append_array_begin(to, key, -1, &scrubbed);
+    if (bson_init_static(&child, bytes, length)) scrub_document(&child, &scrubbed);
+    bson_append_array_end(to, &scrubbed);
+  } else {
+    bson_append_iter(to, key, -1, iter);
+  }
+}
+
+static void scrub_document(const bson_t *from, bson_t *to) {
+  bson_iter_t iter;
+  if (!bson_iter_init(&iter, from)) return;
+  while (bson_iter_next(&iter)) scrub_value(to, &iter);
+}
+
+void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const bson_t *fields, const char *format,
+                     ...) {
+  if (!engine->settings.log) return;
+  va_list args;
+  va_start(args, format);
+  char *text = bson_strdupv_printf(format, args);
+  va_end(args);
+  char *clean = smig_secret_scrub(text, strlen(text));
+  if (fields && smig_secret_found((const char *)bson_get_data(fields), fields->len)) {
+    bson_t scrubbed = BSON_INITIALIZER;
+    scrub_document(fields, &scrubbed);
+    engine->settings.log(engine->settings.log_user, level, clean, &scrubbed);
+    bson_destroy(&scrubbed);
+  } else {
+    engine->settings.log(engine->settings.log_user, level, clean, fields);
+  }
+  bson_free(clean);
+  bson_free(text);
+}
