@@ -1,0 +1,212 @@
+/*
+ * The connection, see connection.h. Units: ms; CLOCK_MONOTONIC for limits, CLOCK_BOOTTIME for the guard's deadline.
+ * Errors: INVALID_OPTIONS, CONNECTION_FAILED. One thread at a time; initialising the driver is safe from any.
+ */
+#include "connection.h"
+
+#include "clock.h"
+#include "stream.h"
+#include "uri.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+struct smig_mongo_connection {
+  mongoc_uri_t *uri;         /* as given, with our settings */
+  mongoc_uri_t *connect_uri; /* the same, with the time that the connect under way may take */
+  int32_t connect_ms;        /* what the URI allows a connect */
+  mongoc_client_t *client;
+  char *hosts, *overridden;
+  smig_stream_gate_t gate;
+};
+
+/* Exported by libmongoc for initiators that build upon it, but not declared in its headers. */
+mongoc_stream_t *mongoc_client_default_stream_initiator(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
+                                                        void *client, bson_error_t *error);
+
+/* ----------------------------------------------------------- initialisation */
+
+static void drop_log(mongoc_log_level_t level, const char *domain, const char *message, void *user) {
+  (void)level, (void)domain, (void)message, (void)user;
+}
+
+/* libmongoc prints to the terminal unless it is told otherwise; what it has to say comes back in errors too. */
+static void initialize(void) {
+  mongoc_log_set_handler(drop_log, NULL);
+  mongoc_init();
+}
+
+static void initialize_once(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, initialize);
+}
+
+/* --------------------------------------------------------------- connecting */
+
+/* How long a connect may take: it cannot be cut short once it is under way. */
+static int32_t time_to_connect(const smig_mongo_connection_t *connection) {
+  int64_t time = connection->connect_ms;
+  if (connection->gate.limit_mono_ms) {
+    int64_t left = connection->gate.limit_mono_ms - smig_clock_mono_ms();
+    if (left < time) time = left;
+  }
+  if (connection->gate.guard) {
+    int64_t deadline = atomic_load(&connection->gate.guard->deadline_boot_ms);
+    int64_t left = deadline == INT64_MAX ? INT64_MAX : deadline - smig_clock_boot_ms();
+    if (left < time) time = left;
+  }
+  return time < 1 ? 1 : (int32_t)time;
+}
+
+static mongoc_stream_t *open_stream(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *user,
+                                    bson_error_t *error) {
+  (void)uri;
+  smig_mongo_connection_t *connection = user;
+  int refusal = smig_stream_refusal(&connection->gate);
+  if (refusal) {
+    if (refusal == ETIMEDOUT) connection->gate.timed_out = true;
+    bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT, "connecting to %s was refused: %s",
+                   host->host_and_port, refusal == ETIMEDOUT ? "the time limit has passed" : "the run may not go on");
+    return NULL;
+  }
+  mongoc_uri_set_option_as_int32(connection->connect_uri, MONGOC_URI_CONNECTTIMEOUTMS, time_to_connect(connection));
+  mongoc_stream_t *stream =
+      mongoc_client_default_stream_initiator(connection->connect_uri, host, connection->client, error);
+  if (stream) smig_stream_guard(stream, &connection->gate);
+  return stream;
+}
+
+static void set_defaults(mongoc_client_t *client) {
+  mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
+  mongoc_read_concern_t *majority = mongoc_read_concern_new();
+  mongoc_write_concern_t *durable = mongoc_write_concern_new();
+  mongoc_read_concern_set_level(majority, MONGOC_READ_CONCERN_LEVEL_MAJORITY);
+  mongoc_write_concern_set_w(durable, MONGOC_WRITE_CONCERN_W_MAJORITY);
+  mongoc_write_concern_set_journal(durable, true);
+  mongoc_client_set_read_prefs(client, primary);
+  mongoc_client_set_read_concern(client, majority);
+  mongoc_client_set_write_concern(client, durable);
+  mongoc_write_concern_destroy(durable);
+  mongoc_read_concern_destroy(majority);
+  mongoc_read_prefs_destroy(primary);
+}
+
+/* Takes over `uri`. */
+static smig_mongo_connection_t *connection_new(mongoc_uri_t *uri, smig_error_t *error) {
+  smig_mongo_connection_t *connection = bson_malloc0(sizeof *connection);
+  connection->uri = uri;
+  connection->connect_uri = mongoc_uri_copy(uri);
+  connection->connect_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, 0);
+  if (connection->connect_ms <= 0) connection->connect_ms = 10000; /* libmongoc's own */
+  connection->hosts = smig_mongo_uri_hosts(uri);
+  connection->overridden = smig_mongo_uri_overridden(uri);
+
+  bson_error_t cause = {0};
+  connection->client = mongoc_client_new_from_uri_with_error(uri, &cause);
+  if (!connection->client) {
+    bool reached = cause.domain != MONGOC_ERROR_STREAM; /* of an SRV record's name */
+    smig_error_set(error, reached ? SMIG_INVALID_OPTIONS : SMIG_CONNECTION_FAILED,
+                   reached ? "the mongo uri for %s cannot be used: %s" : "cannot find the servers of %s: %s",
+                   connection->hosts, cause.message);
+    smig_mongo_connection_free(connection);
+    return NULL;
+  }
+  mongoc_client_set_error_api(connection->client, MONGOC_ERROR_API_VERSION_2);
+  mongoc_client_set_stream_initiator(connection->client, open_stream, connection);
+  set_defaults(connection->client);
+  return connection;
+}
+
+smig_mongo_connection_t *smig_mongo_connection_open(const char *uri, smig_error_t *error) {
+  initialize_once();
+  mongoc_uri_t *parsed = smig_mongo_uri_parse(uri, error);
+  return parsed ? connection_new(parsed, error) : NULL;
+}
+
+smig_mongo_connection_t *smig_mongo_connection_reopen(const smig_mongo_connection_t *connection, int64_t limit_ms,
+                                                      smig_error_t *error) {
+  int32_t limit = limit_ms < 1 ? 1 : limit_ms > INT32_MAX ? INT32_MAX : (int32_t)limit_ms;
+  mongoc_uri_t *uri = mongoc_uri_copy(connection->uri);
+  mongoc_uri_set_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, limit);
+  mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, limit);
+  mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, limit);
+  return connection_new(uri, error);
+}
+
+void smig_mongo_connection_free(smig_mongo_connection_t *connection) {
+  if (!connection) return;
+  if (connection->client) mongoc_client_destroy(connection->client);
+  mongoc_uri_destroy(connection->connect_uri);
+  mongoc_uri_destroy(connection->uri);
+  bson_free(connection->overridden);
+  bson_free(connection->hosts);
+  bson_free(connection);
+}
+
+/* --------------------------------------------------------------- properties */
+
+mongoc_client_t *smig_mongo_connection_client(smig_mongo_connection_t *connection) {
+  return connection->client;
+}
+
+const char *smig_mongo_connection_default_database(const smig_mongo_connection_t *connection) {
+  return mongoc_uri_get_database(connection->uri);
+}
+
+const char *smig_mongo_connection_hosts(const smig_mongo_connection_t *connection) {
+  return connection->hosts;
+}
+
+const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *connection) {
+  return connection->overridden;
+}
+
+void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard) {
+  connection->gate.guard = guard;
+}
+
+void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms) {
+  connection->gate.limit_mono_ms = limit_ms > 0 ? smig_clock_mono_ms() + limit_ms : 0;
+  connection->gate.timed_out = false;
+}
+
+smig_stream_gate_t *smig_mongo_connection_gate(smig_mongo_connection_t *connection) {
+  return &connection->gate;
+}
+
+/* ----------------------------------------------------------------- topology */
+
+/* Whether the driver has found a server already, and of what kind. */
+static bool known_topology(mongoc_client_t *client, smig_mongo_topology_t *topology) {
+  size_t count = 0;
+  mongoc_server_description_t **servers = mongoc_client_get_server_descriptions(client, &count);
+  bool known = false;
+  for (size_t i = 0; i < count && !known; i++) {
+    const char *type = mongoc_server_description_type(servers[i]);
+    known = true;
+    if (strcmp(type, "Mongos") == 0 || strcmp(type, "LoadBalancer") == 0)
+      *topology = SMIG_MONGO_SHARDED;
+    else if (strcmp(type, "Standalone") == 0)
+      *topology = SMIG_MONGO_STANDALONE;
+    else if (strcmp(type, "RSPrimary") == 0 || strcmp(type, "RSSecondary") == 0)
+      *topology = SMIG_MONGO_REPLICA_SET;
+    else
+      known = false;
+  }
+  mongoc_server_descriptions_destroy_all(servers, count);
+  return known;
+}
+
+bool smig_mongo_connection_topology(smig_mongo_connection_t *connection, smig_mongo_topology_t *topology,
+                                    smig_error_t *error) {
+  *topology = SMIG_MONGO_STANDALONE;
+  if (known_topology(connection->client, topology)) return true;
+  bson_error_t cause = {0};
+  mongoc_server_description_t *server = mongoc_client_select_server(connection->client, true, NULL, &cause);
+  bool found = server && known_topology(connection->client, topology);
+  mongoc_server_description_destroy(server);
+  if (found) return true;
+  smig_mongo_error(connection, error, "connect", NULL, NULL, &cause);
+  return false;
+}
