@@ -1,0 +1,72 @@
+/*
+ * The ledger in MongoDB: making, reopening and freeing; the operations stand in mongo_ledger_*.c.
+ * Users: run/, heartbeat. Units: ms.
+ */
+#include "mongo_ledger.h"
+
+#include "mongo_ledger_internal.h"
+
+enum {
+  LIMIT_MS = 10000,        /* of one command on the run's connection */
+  PATIENCE_MS = 30000,     /* outlasts the election of a primary */
+  BEAT_LIMIT_MAX_MS = 5000 /* of one command on the heartbeat's connection */
+};
+
+static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error) {
+  smig_mongo_ledger_t *ledger = smig_mongo_ledger_of(self);
+  int64_t limit_ms = ttl_ms / 4 < BEAT_LIMIT_MAX_MS ? ttl_ms / 4 : BEAT_LIMIT_MAX_MS;
+  smig_mongo_connection_t *connection = smig_mongo_connection_reopen(ledger->connection, limit_ms, error);
+  if (!connection) return NULL;
+  smig_mongo_ledger_t *second =
+      smig_mongo_ledger_of(smig_mongo_ledger_new(connection, ledger->database, ledger->ledger_id, ledger->ledger_name));
+  second->owns_connection = true;
+  second->limit_ms = limit_ms;
+  second->patience_ms = 0; /* the heartbeat decides */
+  second->user = ledger->user ? bson_strdup(ledger->user) : NULL;
+  return &second->base;
+}
+
+static void mongo_free(smig_ledger_t *self) {
+  smig_mongo_ledger_t *ledger = smig_mongo_ledger_of(self);
+  if (ledger->owns_connection) smig_mongo_connection_free(ledger->connection);
+  bson_free(ledger->database);
+  bson_free(ledger->ledger_id);
+  bson_free(ledger->ledger_name);
+  bson_free(ledger->user);
+  bson_free(ledger->former_user);
+  bson_free(ledger->base.place);
+  bson_free(ledger->base.comment_prefix);
+  bson_free(ledger);
+}
+
+static const smig_ledger_ops_t ops = {
+    .capabilities = SMIG_LEDGER_ATOMIC | SMIG_LEDGER_SERVER_CLOCK,
+    .load = smig_mongo_ledger_load,
+    .acquire = smig_mongo_ledger_acquire,
+    .renew = smig_mongo_ledger_renew,
+    .commit = smig_mongo_ledger_commit,
+    .checkpoint_read = smig_mongo_ledger_checkpoint_read,
+    .checkpoint_write = smig_mongo_ledger_checkpoint_write,
+    .checkpoint_clear = smig_mongo_ledger_checkpoint_clear,
+    .end_commands = smig_mongo_ledger_end_commands,
+    .is_fresh = smig_mongo_ledger_is_fresh,
+    .check_elsewhere = smig_mongo_ledger_check_elsewhere,
+    .reopen = reopen,
+    .free = mongo_free,
+};
+
+smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const char *database, const char *ledger_id,
+                                     const char *ledger_name) {
+  smig_mongo_ledger_t *ledger = bson_malloc0(sizeof *ledger);
+  ledger->base.ops = &ops;
+  ledger->base.place = bson_strdup_printf("mongodb %s." SMIG_MONGO_LEDGER_COLLECTION " %s", database, ledger_id);
+  ledger->base.comment_prefix =
+      bson_strdup_printf("smartmigration:%s." SMIG_MONGO_LEDGER_COLLECTION "/%s:", database, ledger_id);
+  ledger->connection = connection;
+  ledger->database = bson_strdup(database);
+  ledger->ledger_id = bson_strdup(ledger_id);
+  ledger->ledger_name = bson_strdup(ledger_name);
+  ledger->limit_ms = LIMIT_MS;
+  ledger->patience_ms = PATIENCE_MS;
+  return &ledger->base;
+}

@@ -1,0 +1,66 @@
+/*
+ * Who is signed in, and what they may see: a server shows an empty list and says ok to a kill that does nothing when
+ * rights are missing. See mongo_ledger_internal.h.
+ */
+#include "mongo_ledger_internal.h"
+
+static bool connection_status(smig_mongo_ledger_t *self, const char *run_id, bool privileges, bson_t *reply,
+                              smig_error_t *lower) {
+  bson_t command = BSON_INITIALIZER;
+  BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
+  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_PLAIN, "admin", &command, run_id, reply, lower);
+  bson_destroy(&command);
+  return ok;
+}
+
+bool smig_mongo_ledger_user(smig_mongo_ledger_t *self, const char *run_id, const char **user, smig_error_t *lower) {
+  bson_t reply;
+  bson_iter_t iter, users, list, item;
+  bool ok = true;
+  if (!self->user) {
+    ok = connection_status(self, run_id, false, &reply, lower);
+    bson_string_t *names = bson_string_new("");
+    if (ok && bson_iter_init(&iter, &reply) &&
+        bson_iter_find_descendant(&iter, "authInfo.authenticatedUsers", &users) && bson_iter_recurse(&users, &list)) {
+      while (bson_iter_next(&list)) {
+        bson_iter_t database;
+        if (!bson_iter_recurse(&list, &item) || !bson_iter_find(&item, "user") || !BSON_ITER_HOLDS_UTF8(&item))
+          continue;
+        bool has_database = bson_iter_recurse(&list, &database) && bson_iter_find(&database, "db");
+        bson_string_append_printf(names, "%s%s@%s", names->len ? "," : "", bson_iter_utf8(&item, NULL),
+                                  has_database ? bson_iter_utf8(&database, NULL) : "");
+      }
+    }
+    self->user = bson_string_free(names, !ok);
+    bson_destroy(&reply);
+  }
+  *user = self->user;
+  return ok;
+}
+
+static bool holds(const bson_iter_t *privilege, const char *action) {
+  bson_iter_t iter, list;
+  if (!bson_iter_recurse(privilege, &iter) || !bson_iter_find(&iter, "actions") || !bson_iter_recurse(&iter, &list))
+    return false;
+  while (bson_iter_next(&list))
+    if (BSON_ITER_HOLDS_UTF8(&list) && strcmp(bson_iter_utf8(&list, NULL), action) == 0) return true;
+  return false;
+}
+
+bool smig_mongo_ledger_sees_all(smig_mongo_ledger_t *self, const char *run_id, bool *sees_all, smig_error_t *lower) {
+  bson_t reply;
+  bson_iter_t iter, privileges, list;
+  bool sees = false, ends = false;
+  bool ok = connection_status(self, run_id, true, &reply, lower);
+  if (ok && bson_iter_init(&iter, &reply) &&
+      bson_iter_find_descendant(&iter, "authInfo.authenticatedUserPrivileges", &privileges) &&
+      bson_iter_recurse(&privileges, &list)) {
+    while (bson_iter_next(&list)) {
+      sees = sees || holds(&list, "inprog") || holds(&list, "anyAction");
+      ends = ends || holds(&list, "killAnySession") || holds(&list, "anyAction");
+    }
+  }
+  *sees_all = sees && ends;
+  bson_destroy(&reply);
+  return ok;
+}
