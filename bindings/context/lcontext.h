@@ -1,4 +1,4 @@
-/* `ctx`, what a step gets (contract, section 8; design: bindings, section 6). */
+/* `ctx`, what a step gets (contract, section 8; design: bindings, section 6). Users: host/step.c. */
 #ifndef SMIG_BINDINGS_LCONTEXT_H
 #define SMIG_BINDINGS_LCONTEXT_H
 

@@ -8,15 +8,26 @@
  * luaopen of `smartmigration.core`:
  *   core.engine(options) -> handle   options as in smig_options_t, snake_case, flat (mongo_uri, mongo_database, mongo (a database
  *                                    handle), ledger_backend, …, log = function(level, message, fields))
- *   handle:add_step{ id, from, to, description, compatible_from, resumable, up, checksum, file, line }
+ *   handle:add_step(step [, file, checksum])   step is the table of the author: { id, from, to, description, compatible_from,
+ *                                    resumable, up }; unknown keys and wrong types raise STEP_LOAD_FAILED
  *   handle:validate_chain() :validate() :plan() :run() :status() :cancel([reason]) :close()
  *   core.codes            { NAME = { exit = n, text = "…" } }
  *   core.raise(code, message [, details])   raises an error object with a code of the table
+ *   core.suggest(name, names)               the nearest of the names, or nil
  *   core.version          { smartmigration, libmongoc, libbson, lua }
  */
-int luaopen_smartmigration_core(lua_State *L);
-/* luaopen of `smartmigration.process`: what the command line needs of the system: handle_signals(engine), isatty(fd), sha256(text),
- * list_directory(path), hide_argument(i) (overwrites a password in the process list), … */
-int luaopen_smartmigration_process(lua_State *L);
+SMIG_API int luaopen_smartmigration_core(lua_State *L);
+/*
+ * luaopen of `smartmigration.process`: what the command line needs of the system:
+ *   handle_signals(engine or migration or nil)   SIGINT and SIGTERM cancel it, a second one ends the process; SIGPIPE is ignored
+ *   received_signal() -> number or nil
+ *   isatty(fd), terminal_width(fd) -> columns or nil, monotonic_ms(), sleep_ms(ms), sha256(text) -> hex
+ *   list_directory(path) -> names in natural order, types ("file", "directory", "other"); or nil, message
+ *   hide_argument(i [, from])   overwrites argv[i] (from its byte `from`) in the process list
+ */
+SMIG_API int luaopen_smartmigration_process(lua_State *L);
+
+/* The smig_engine_t inside the handle at idx, or inside the migration object at idx; NULL when it is closed or neither. */
+smig_engine_t *lengine_test(lua_State *L, int idx);
 
 #endif

@@ -1,0 +1,25 @@
+/* What the files of engine/ share: the handle. */
+#ifndef SMIG_BINDINGS_ENGINE_INTERNAL_H
+#define SMIG_BINDINGS_ENGINE_INTERNAL_H
+
+#include "lengine.h"
+#include "lhost.h"
+
+#define ENGINE "smartmigration.engine"
+
+/* User value 1: a table: [1…] the functions of the steps, log, mongo (the database handle given instead of a URI). */
+typedef struct lengine {
+  smig_engine_t *engine; /* NULL: closed */
+  lua_State *thread;     /* that called the engine; NULL: nobody is calling */
+} lengine_t;
+
+/* The open handle at 1 that nobody is calling; raises else. */
+lengine_t *engine_check(lua_State *L);
+/* core.engine(options) */
+int engine_new(lua_State *L);
+/* handle:add_step(step [, file, checksum]) */
+int engine_add_step(lua_State *L);
+/* The smig_log_fn of every engine made by Lua; `user` is its lengine_t. */
+void engine_log(void *user, smig_log_level_t level, const char *message, const bson_t *fields);
+
+#endif

@@ -1,0 +1,64 @@
+-- The builder of steps: migration:step("id"):from("1.0.0"):to("1.1.0"):resumable():up(function(ctx) … end).
+-- `up` registers the step and returns the migration. Users: init.lua. What is set is checked with the chain.
+local core = require "smartmigration.core"
+
+local builder = {}
+
+local Builder = {}
+
+local function setter(name)
+  Builder[name] = function(self, value)
+    self.step[name] = value
+    return self
+  end
+end
+
+setter "from"
+setter "to"
+setter "description"
+setter "compatible_from"
+
+function Builder:resumable(value)
+  self.step.resumable = value == nil or value
+  return self
+end
+
+function Builder:up(handler)
+  self.step.up = handler
+  self.migration.state.unfinished[self.step] = nil
+  self.append(self.migration, self.step)
+  return self.migration
+end
+
+local method_names = {}
+for name in pairs(Builder) do
+  method_names[#method_names + 1] = name
+end
+table.sort(method_names)
+
+local meta = {
+  __name = "smartmigration.step",
+  __index = function(_, name)
+    local method = Builder[name]
+    if method == nil then
+      local near = core.suggest(tostring(name), method_names)
+      error(("step has no method '%s'%s"):format(name, near and ("; did you mean '%s'?"):format(near) or ""), 2)
+    end
+    return method
+  end,
+}
+
+-- `append(migration, step)` registers. A step that is never ended by `up` would be missing in silence, so the migration
+-- keeps it.
+function builder.new(migration, id, append)
+  local self = setmetatable({ migration = migration, append = append, step = { id = id } }, meta)
+  migration.state.unfinished[self.step] = self
+  return self
+end
+
+-- One line on a step that was begun and not ended.
+function builder.unfinished_text(unfinished)
+  return ("step '%s' has no up: end it with :up(function(ctx) ... end)"):format(tostring(unfinished.step.id))
+end
+
+return builder

@@ -1,0 +1,165 @@
+-- smartmigration: versioned migrations of MongoDB data, as a Lua module. Makes no global; nothing connects in require.
+--
+--   local smartmigration = require "smartmigration"
+--   local migration <close> = smartmigration.new { target_version = "1.1.0", mongo = { uri = uri } }
+--   migration:step("lowercase-emails"):from("1.0.0"):to("1.1.0"):up(function(ctx) … end)
+--   local result = migration:run()
+--
+-- Every failure raises the error object (code, message, details, …); nothing returns nil, err. Users: embedding
+-- programs and the command line. One thread; a migration is not used by its own steps, but for cancel.
+local builder = require "smartmigration.builder"
+local core = require "smartmigration.core"
+local loader = require "smartmigration.loader"
+local options = require "smartmigration.options"
+
+local smartmigration = { version = core.version.smartmigration, codes = core.codes }
+
+local Migration = {}
+
+-- ------------------------------------------------------------------- the chain
+
+-- Appends a step. `source` is what the loader knows of the file it stands in: { file =, checksum = }.
+local function append(migration, step)
+  local state = migration.state
+  if type(step) ~= "table" then
+    core.raise("STEP_LOAD_FAILED", ("a step must be a table, not a %s"):format(type(step)))
+  end
+  local source = state.source
+  migration.engine:add_step(step, source and source.file, source and source.checksum)
+  state.steps[#state.steps + 1] = step
+end
+
+-- Adds a step that is a table: { id =, from =, to =, description =, compatible_from =, resumable =, up = }.
+function Migration:add(step)
+  append(self, step)
+  return self
+end
+
+-- Begins a step; its `up` ends it and returns the migration.
+function Migration:step(id)
+  return builder.new(self, id, append)
+end
+
+-- Adds the steps of a folder of migration files, in natural order of their names. After a failure the chain is not
+-- whole, so the migration refuses to be used.
+function Migration:load(folder)
+  local state = self.state
+  local source = state.source -- of the file that calls, if one does
+  local ok, failure = pcall(loader.load, self, folder, append)
+  state.source = source
+  if not ok then
+    state.failure = failure
+    error(failure, 0)
+  end
+  return self
+end
+
+-- The chain as it was given: a list of { id, from, to, description }.
+function Migration:steps()
+  local list = {}
+  for i, step in ipairs(self.state.steps) do
+    list[i] = { id = step.id, from = step.from, to = step.to, description = step.description }
+  end
+  return list
+end
+
+-- The engine, when the chain is whole.
+local function ready(migration)
+  local state = migration.state
+  if state.failure then
+    error(state.failure, 0)
+  end
+  local _, unfinished = next(state.unfinished)
+  if unfinished then
+    core.raise("INVALID_STEP_HANDLER", builder.unfinished_text(unfinished), { step_id = tostring(unfinished.step.id) })
+  end
+  return migration.engine
+end
+
+-- ------------------------------------------------------------------ what it does
+
+-- Checks the chain, and chain and checksums against the ledger: { steps, current_version, drift }. With the option
+-- `offline` the chain alone: { steps, drift = {} }.
+function Migration:validate()
+  local engine = ready(self)
+  if self.state.offline then
+    engine:validate_chain()
+    return { steps = #self.state.steps, drift = {} }
+  end
+  return engine:validate()
+end
+
+-- What run would do. Writes nothing.
+function Migration:plan()
+  return ready(self):plan()
+end
+
+-- Migrates to the target version. `{ dry_run = true }` is plan.
+function Migration:run(settings)
+  local dry_run = options.read_run(settings)
+  return dry_run and self:plan() or ready(self):run()
+end
+
+-- Version, lock and steps, for a person or a probe. Needs read rights only.
+function Migration:status()
+  return ready(self):status()
+end
+
+-- Asks a run to stop; `reason` is a signal's number. The one method that a step or a logger may call.
+function Migration:cancel(reason)
+  self.engine:cancel(reason)
+end
+
+-- Closes what the migration opened. Idempotent.
+function Migration:close()
+  self.engine:close()
+end
+
+-- --------------------------------------------------------------------- objects
+
+local method_names = {}
+for name in pairs(Migration) do
+  method_names[#method_names + 1] = name
+end
+table.sort(method_names)
+
+local meta = {
+  __name = "smartmigration.migration",
+  __metatable = "smartmigration.migration",
+  __index = function(_, name)
+    local method = Migration[name]
+    if method == nil then
+      local near = core.suggest(tostring(name), method_names)
+      error(("migration has no method '%s'%s"):format(name, near and ("; did you mean '%s'?"):format(near) or ""), 2)
+    end
+    return method
+  end,
+  __newindex = function(_, name)
+    error(("migration is read-only: cannot set '%s'"):format(name), 2)
+  end,
+  __close = function(self)
+    self:close()
+  end,
+  __tostring = function(self)
+    return tostring(self.engine)
+  end,
+}
+
+-- A migration. What the settings mean, their defaults and their codes: docs/configuration.md.
+--   target_version (or target_from_chain = true), mongo = { uri =, database = name or an open database handle },
+--   ledger = { backend =, name =, id = }, lock = { ttl_ms =, wait_ms = }, fresh_install_version, fresh_scope,
+--   target_version_strategy, newer_ledger, unversioned_data, stop_timeout_ms, offline, migrations = folder,
+--   log = function(level, message, fields)
+function smartmigration.new(settings)
+  local flat, folder = options.flatten(settings)
+  local migration = setmetatable({
+    engine = core.engine(flat),
+    state = { steps = {}, unfinished = {}, log = flat.log, offline = flat.offline },
+  }, meta)
+  if folder then
+    migration:load(folder)
+  end
+  return migration
+end
+
+return smartmigration
