@@ -287,6 +287,7 @@ end
 function config.engine_options(values, log)
   return {
     target_version = values.target_version,
+    target_from_chain = values.target_version == nil or nil,
     mongo = values.mongo_uri and { uri = values.mongo_uri, database = values.mongo_database } or nil,
     ledger = { backend = values.ledger_backend, name = values.ledger_name, id = values.ledger_id },
     lock = { ttl_ms = values.lock_ttl_ms, wait_ms = values.lock_wait_ms },

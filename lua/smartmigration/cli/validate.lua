@@ -1,5 +1,5 @@
--- `validate`: files and chain, and unless --offline both against the ledger. Returns 0, or 6 when the file of a step was
--- changed after the step was applied; every other finding is raised.
+-- `validate`: files and chain, and unless --offline both against the ledger. Returns 0, or 6 when the file of a step
+-- was changed after the step was applied; every other finding is raised.
 local json = require "smartmigration.report.json"
 
 local DRIFT = 6
