@@ -323,6 +323,27 @@ static void offline_checks_only_the_chain(void) {
   smig_engine_free(engine);
 }
 
+static bool wants_a_session(smig_ctx_t *ctx, void *user, smig_error_t *error) {
+  (void)user;
+  bson_t opts = BSON_INITIALIZER;
+  bool appended = smig_ctx_append_opts(ctx, &opts, error);
+  bson_destroy(&opts);
+  return appended;
+}
+
+static void a_session_needs_mongodb(void) {
+  begin();
+  smig_engine_t *engine = engine_for("1.1.0", 1, wants_a_session);
+  smig_error_t error;
+  run_badly(engine, &error);
+  bson_iter_t iter, found;
+  CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "cause.code", &found));
+  CHECK_STR(bson_iter_utf8(&found, NULL), smig_code_name(SMIG_NO_DB_CONFIGURED));
+  smig_error_release(&error);
+  smig_engine_free(engine);
+  smig_memory_store_free(store);
+}
+
 static void options_are_checked_in_order(void) {
   static const struct {
     smig_options_t options;
@@ -380,6 +401,7 @@ int main(void) {
   RUN(plan_predicts_and_writes_nothing);
   RUN(status_shows_a_run_without_its_lock_as_interrupted);
   RUN(offline_checks_only_the_chain);
+  RUN(a_session_needs_mongodb);
   RUN(options_are_checked_in_order);
   return check_done();
 }
