@@ -62,10 +62,10 @@ function server.start(options)
     elseif name == "auth" then table.insert(command, value and "--auth" or nil)
     else error("unknown option '" .. tostring(name) .. "'", 2) end
   end
-  for _, word in ipairs { "sh", "-c", "echo uri $SMARTMIGRATION_TEST_MONGO_URI; echo pids $SMARTMIGRATION_TEST_MONGO_PIDS; cat" } do
-    table.insert(command, word)
-  end
-  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false }
+  -- It lives until its input ends: with close(), or with the suite.
+  local told = "echo uri $SMARTMIGRATION_TEST_MONGO_URI; echo pids $SMARTMIGRATION_TEST_MONGO_PIDS; cat"
+  for _, word in ipairs { "sh", "-c", told } do table.insert(command, word) end
+  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false, LD_PRELOAD = false }
   local child = process.start(command)
   local own = setmetatable({ child = child, uri = child:wait_for "uri (%S+)\n", pids = {} }, Own)
   for pid in child:wait_for("pids ([%d ]+)\n"):gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
