@@ -17,8 +17,8 @@ static bool check_case_ok;
   do {                                                                                                             \
     if (!(condition)) {                                                                                            \
       check_case_ok = false;                                                                                       \
-      printf("# %s:%d: %s ", __FILE__, __LINE__, #condition);                                                      \
-      printf("" __VA_ARGS__);                                                                                      \
+      printf("# %s:%d: %s", __FILE__, __LINE__, #condition);                                                       \
+      printf(" " __VA_ARGS__);                                                                                     \
       printf("\n");                                                                                                \
     }                                                                                                              \
   } while (0)
