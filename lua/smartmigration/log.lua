@@ -32,6 +32,14 @@ local function field_text(key, value)
   return text.escape(key) .. "=" .. escaped
 end
 
+-- "step 'a': 30 of 100 (30 %)"
+local function progress_text(fields)
+  local done, total = fields.done, fields.total
+  local of = total and (" of %s"):format(total) or ""
+  local percent = total and total > 0 and (" (%d %%)"):format(done * 100 // total) or ""
+  return ("step '%s': %s%s%s"):format(fields.step, done, of, percent)
+end
+
 local function text_line(style, now, level, message, fields)
   local parts = { now, style:paint(COLORS[level], ("%-5s"):format(level)), text.escape(message) }
   for _, key in ipairs(sorted_keys(fields)) do
@@ -92,6 +100,9 @@ function log.new(options)
     if options.format == "json" then
       line = json_line(tostring(now), level, message, fields)
     else
+      if is_progress then
+        message, fields = progress_text(fields), {}
+      end
       line = text_line(options.style, tostring(now), level, message, fields)
     end
     io.stderr:write(line, "\n")

@@ -36,8 +36,9 @@ local function report(fault, current, words)
     io.stdout:write(require("smartmigration.report.json").failure(fault), "\n")
     return
   end
-  if current and fault.code == "INVALID_OPTIONS" then
-    fault.help = "smartmigration-lua help " .. current.request.command
+  if current then
+    fault.help = fault.code == "INVALID_OPTIONS" and "smartmigration-lua help " .. current.request.command
+    fault.checkpoints = current.checkpoints
   end
   local style = current and current.err
     or require("smartmigration.report.style").new("auto", process.isatty(2))

@@ -17,7 +17,7 @@ return function(session)
   session:result(versions, { { PROGRAM } }, function()
     local lines = { "smartmigration-lua " .. versions[PROGRAM] }
     for _, name in ipairs(libraries) do
-      lines[#lines + 1] = ("%s %s"):format(name, versions[name])
+      lines[#lines + 1] = name .. " " .. versions[name]:gsub("^Lua ", "")
     end
     return lines
   end)

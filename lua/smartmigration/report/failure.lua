@@ -1,6 +1,6 @@
 -- What people read when a command failed: the error, where it came from, what was done before it, and the way on.
--- Input: { code, message, details, traceback, where, help }. Pure but for reading the file of an excerpt.
--- Users: the command line.
+-- Input: { code, message, details, traceback, where, help, checkpoints }. Pure but for reading the file of an
+-- excerpt. Users: the command line.
 local runs = require "smartmigration.report.run"
 local text = require "smartmigration.text"
 
@@ -35,7 +35,18 @@ local function traceback_lines(traceback)
   for line in (traceback or ""):gmatch "[^\n]+" do
     lines[#lines + 1] = "  " .. text.escape((line:gsub("\t", "  ")))
   end
-  return #lines > 0 and { "", table.unpack(lines) } or {}
+  return #lines > 1 and { "", table.unpack(lines) } or {} -- the first line is a title
+end
+
+-- What a step that did not get through meets when it runs again. `checkpoints`: how many it left, nil when nobody knows.
+local function next_time(id, checkpoints)
+  local from = ""
+  if checkpoints == 0 then
+    from = ", from its beginning"
+  elseif checkpoints then
+    from = (" and finds the %d checkpoint%s it wrote"):format(checkpoints, checkpoints == 1 and "" or "s")
+  end
+  return ("'%s' runs again with the next run%s."):format(text.escape(id), from)
 end
 
 -- Where the data stands after a run that ended early, and what to do.
@@ -44,8 +55,7 @@ local function way_on(fault, result)
   local version = result.current_version_after
   local lines = { version and ("The data is at %s."):format(text.escape(version)) or "No version is recorded yet." }
   if details.step_id then
-    local again = "'%s' runs again with the next run, from the checkpoint it wrote last if it wrote any."
-    lines[#lines + 1] = again:format(text.escape(details.step_id))
+    lines[#lines + 1] = next_time(details.step_id, fault.checkpoints)
   end
   if fault.code == "STEP_FAILED" then
     lines[#lines + 1] = "Next: mend the step, then: smartmigration-lua run"
@@ -61,7 +71,6 @@ local WORDS = { STEP_FAILED = "failed", INTERRUPTED = "interrupted" }
 
 local HINTS = {
   CONNECTION_FAILED = "check that the server runs, that the URI is right, and that nothing lies between",
-  LOCK_TIMEOUT = "see who holds the lock: smartmigration-lua status",
   NO_RESOURCES = "give --mongo-uri, SMARTMIGRATION_MONGO_URI or mongo.uri in smartmigration.config.lua",
 }
 

@@ -149,7 +149,8 @@ json.VALIDATION = {
   { "drift", list = { { "id" }, { "kind" }, { "file" }, { "recorded" }, { "found" } } },
 }
 
--- {"error": {…}}, or the result that a failure carries with its error. `details` loses the result: it stands beside.
+-- {"error": {…}}, or the result that a failure carries with its error. `details` loses the result, which stands beside
+-- it, and gets the traceback of a failed step.
 function json.failure(failure)
   local details, result = {}, nil
   for key, value in pairs(failure.details) do
@@ -158,6 +159,9 @@ function json.failure(failure)
     else
       details[key] = value
     end
+  end
+  if failure.code == "STEP_FAILED" then
+    details.traceback = details.traceback or failure.traceback
   end
   local fault = encode({ code = failure.code, message = failure.message, details = details }, ERROR)
   if not result then

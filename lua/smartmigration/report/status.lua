@@ -24,8 +24,8 @@ local function lock_line(lock, style)
     return "lock      free"
   end
   local state = lock.stale and style:paint("yellow", "stale") or style:paint("cyan", "live")
-  return ("lock      %s, held by %s since %s, expires %s"):format(state, text.escape(lock.holder),
-    text.escape(lock.acquired_at or "unknown"), text.escape(lock.expires_at or "unknown"))
+  return ("lock      %s, since %s, expires %s, held by\n          %s"):format(state,
+    text.escape(lock.acquired_at or "unknown"), text.escape(lock.expires_at or "unknown"), text.escape(lock.holder))
 end
 
 local function notes(step)
