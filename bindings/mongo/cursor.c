@@ -1,0 +1,229 @@
+/*
+ * Cursors: callable, so that a generic `for` reads them, and closed by it.
+ * Users: Lua; reads.c, indexes.c, database.c make them. Errors: "cursor is closed"; a server's. Rule: bindings design, D7 and D8.
+ * A document is copied once, out of the driver's buffer, which lives until the next step.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+enum { ALL_AT_MOST = 10000 };
+
+static void release(lmongo_cursor_t *cursor, lmongo_cursor_state_t state) {
+  if (cursor->state == LMONGO_OPEN) {
+    lmongo_unlink(cursor->scope, &cursor->child);
+    mongoc_cursor_destroy(cursor->cursor); /* ends the server's, too */
+    cursor->cursor = NULL;
+  }
+  cursor->state = state;
+}
+
+static void close_child(lmongo_child_t *child) {
+  release((lmongo_cursor_t *)(void *)child, LMONGO_CLOSED);
+}
+
+lmongo_cursor_t *lmongo_push_cursor(lua_State *L, const lmongo_call_t *call, const char *as) {
+  bool as_table = as && strcmp(as, "table") == 0;
+  if (as && !as_table && strcmp(as, "document") != 0) {
+    kit_raise_argument(L, "option 'as' must be \"document\" or \"table\", got '%s'", as);
+  }
+  lmongo_cursor_t *cursor = lua_newuserdatauv(L, sizeof *cursor, 3);
+  *cursor = (lmongo_cursor_t){.child = {.close = close_child}, .scope = call->scope, .session = call->session};
+  luaL_setmetatable(L, LMONGO_CURSOR);
+  cursor->phrase = call->phrase;
+  cursor->ns = bson_strdup(call->target->ns);
+  cursor->as_table = as_table;
+  lua_getiuservalue(L, 1, 1); /* the handle's scope */
+  lua_setiuservalue(L, -2, 1);
+  if (call->session_idx) {
+    lua_pushvalue(L, call->session_idx);
+    lua_setiuservalue(L, -2, 2);
+  }
+  if (as_table) {
+    luaL_requiref(L, "smartmigration.bson", luaopen_smartmigration_bson, false);
+    lua_getfield(L, -1, "to_table");
+    lua_setiuservalue(L, -3, 3);
+    lua_pop(L, 1);
+  }
+  return cursor;
+}
+
+static void raise_if_failed(lua_State *L, lmongo_cursor_t *cursor) {
+  bson_error_t cause;
+  const bson_t *reply;
+  if (!mongoc_cursor_error_document(cursor->cursor, &cause, &reply)) return;
+  smig_error_t error = SMIG_ERROR_INIT;
+  lmongo_make_error(cursor->scope, &error, cursor->phrase, cursor->ns, reply, &cause);
+  release(cursor, LMONGO_CLOSED);
+  kit_raise(L, &error);
+}
+
+void lmongo_cursor_open(lua_State *L, lmongo_cursor_t *cursor, mongoc_cursor_t *opened) {
+  cursor->cursor = opened;
+  cursor->state = LMONGO_OPEN;
+  lmongo_link(cursor->scope, &cursor->child);
+  raise_if_failed(L, cursor);
+}
+
+bool lmongo_cursor_advance(lua_State *L, int idx, bool wait) {
+  idx = lua_absindex(L, idx);
+  lmongo_cursor_t *cursor = lua_touserdata(L, idx);
+  if (cursor->state == LMONGO_DONE) return false;
+  if (cursor->state == LMONGO_CLOSED) {
+    const char *owner = cursor->scope->connection ? NULL : cursor->scope->owner;
+    if (owner) kit_raise_argument(L, "cursor of %s is no longer valid", owner);
+    kit_raise_argument(L, "cursor is closed");
+  }
+  do {
+    lmongo_check_scope(L, cursor->scope, "cursor");
+    const bson_t *document;
+    if (mongoc_cursor_next(cursor->cursor, &document)) {
+      if (!cursor->as_table) {
+        lbson_push_document(L, document);
+      } else {
+        lua_getiuservalue(L, idx, 3);
+        lbson_push_document(L, document);
+        lua_call(L, 1, 1);
+      }
+      return true;
+    }
+    raise_if_failed(L, cursor);
+    if (!mongoc_cursor_more(cursor->cursor)) {
+      release(cursor, LMONGO_DONE);
+      return false;
+    }
+  } while (wait); /* an empty batch of a cursor that goes on */
+  return false;
+}
+
+int lmongo_return_cursor(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  lua_pushvalue(L, idx);
+  lua_pushnil(L);
+  lua_pushnil(L);
+  lua_pushvalue(L, idx);
+  return 4;
+}
+
+int lmongo_collect_names(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  lua_newtable(L);
+  for (lua_Integer i = 1; lmongo_cursor_advance(L, idx, true); i++) {
+    lua_getfield(L, -1, "name");
+    lua_rawseti(L, -3, i);
+    lua_pop(L, 1);
+  }
+  return 1;
+}
+
+/* ----------------------------------------------------------------- methods */
+
+static lmongo_cursor_t *check_cursor(lua_State *L) {
+  lmongo_cursor_t *cursor = luaL_testudata(L, 1, LMONGO_CURSOR);
+  if (!cursor) kit_argerror(L, 1, "cursor");
+  return cursor;
+}
+
+static int step(lua_State *L, bool wait) {
+  check_cursor(L);
+  if (!lmongo_cursor_advance(L, 1, wait)) lua_pushnil(L);
+  return 1;
+}
+
+/* cursor:next(), cursor() -> document, or nil at the end */
+static int cursor_next(lua_State *L) {
+  return step(L, true);
+}
+
+/* cursor:try_next() -> document, or nil: asks the server once at most */
+static int cursor_try_next(lua_State *L) {
+  return step(L, false);
+}
+
+/* cursor:all([max]) -> array; closes the cursor */
+static int cursor_all(lua_State *L) {
+  lmongo_cursor_t *cursor = check_cursor(L);
+  lua_settop(L, 2);
+  int is_integer = 1;
+  lua_Integer most = lua_isnil(L, 2) ? ALL_AT_MOST : lua_tointegerx(L, 2, &is_integer);
+  if (!is_integer || most < 0) return kit_argerror(L, 2, "integer from 0 expected");
+  lua_newtable(L);
+  for (lua_Integer i = 1; lmongo_cursor_advance(L, 1, true); i++) {
+    if (i > most) {
+      release(cursor, LMONGO_CLOSED);
+      return kit_raise_argument(
+          L, "the cursor has more than %lld documents: give a greater maximum to all(), or loop over it",
+          (long long)most);
+    }
+    lua_rawseti(L, 3, i);
+  }
+  release(cursor, LMONGO_CLOSED);
+  return 1;
+}
+
+/* The iterator of batches: upvalues are the cursor and the size. */
+static int next_batch(lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_Integer size = lua_tointeger(L, lua_upvalueindex(2));
+  lua_newtable(L);
+  lua_Integer count = 0;
+  while (count < size && lmongo_cursor_advance(L, 1, true)) {
+    lua_rawseti(L, 2, ++count);
+  }
+  if (!count) lua_pushnil(L);
+  return 1;
+}
+
+/* for documents in cursor:batches(n) do … end: arrays of up to n documents */
+static int cursor_batches(lua_State *L) {
+  check_cursor(L);
+  int is_integer;
+  lua_Integer size = lua_tointegerx(L, 2, &is_integer);
+  if (!is_integer || size < 1) return kit_argerror(L, 2, "integer from 1 expected");
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, size);
+  lua_pushcclosure(L, next_batch, 2);
+  lua_pushnil(L);
+  lua_pushnil(L);
+  lua_pushvalue(L, 1);
+  return 4;
+}
+
+static int cursor_close(lua_State *L) {
+  release(check_cursor(L), LMONGO_CLOSED);
+  return 0;
+}
+
+static int cursor_gc(lua_State *L) {
+  lmongo_cursor_t *cursor = lua_touserdata(L, 1);
+  release(cursor, LMONGO_CLOSED);
+  bson_free(cursor->ns);
+  cursor->ns = NULL;
+  return 0;
+}
+
+static int cursor_tostring(lua_State *L) {
+  static const char *const states[] = {"closed", "open", "at its end"};
+  lmongo_cursor_t *cursor = check_cursor(L);
+  lua_pushfstring(L, "cursor '%s' (%s)", cursor->ns ? cursor->ns : "", states[cursor->state]);
+  return 1;
+}
+
+static int cursor_field(lua_State *L, const char *field) {
+  if (strcmp(field, "alive") != 0) return 0;
+  lmongo_cursor_t *cursor = check_cursor(L);
+  lua_pushboolean(L, cursor->state == LMONGO_OPEN && mongoc_cursor_more(cursor->cursor));
+  return 1;
+}
+
+void lmongo_new_cursor_class(lua_State *L) {
+  static const luaL_Reg methods[] = {{"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all},
+                                     {"batches", cursor_batches}, {"close", cursor_close},       {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__call", cursor_next},
+                                  {"__close", cursor_close},
+                                  {"__gc", cursor_gc},
+                                  {"__tostring", cursor_tostring},
+                                  {NULL, NULL}};
+  kit_new_class(L, LMONGO_CURSOR, "cursor", methods, meta, cursor_field);
+}
