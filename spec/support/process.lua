@@ -20,6 +20,14 @@ local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PI
 local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
 local DEFAULT_LIMIT = 60000
 
+-- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run). The
+-- binary has the runtime linked in, and its leaks count.
+local function of_binary(changes)
+  local own = { LD_PRELOAD = false, ASAN_OPTIONS = false }
+  for name, value in pairs(changes or {}) do own[name] = value end
+  return own
+end
+
 local function environment(changes)
   local list = {}
   for _, entry in ipairs(system.environment()) do
@@ -57,7 +65,8 @@ function process.start(command)
     if math.type(name) ~= "integer" and not OPTIONS[name] then error("unknown option '" .. name .. "'", 2) end
   end
   local gate = command.gate or {}
-  local pid, stdin, out, err = system.spawn(argv, environment(command.env), command.cwd, gate.reading, gate.writing)
+  local env = environment(argv[1]:match "smartmigration%-lua$" and of_binary(command.env) or command.env)
+  local pid, stdin, out, err = system.spawn(argv, env, command.cwd, gate.reading, gate.writing)
   local child = setmetatable({
     pid = pid, stdin = stdin, out_fd = out, err_fd = err, out = "", err = "", limit = command.limit or DEFAULT_LIMIT,
     command = table.concat(argv, " "), started = system.now_ms(),
