@@ -1,5 +1,6 @@
 -- The command line without a server: words, settings, config file, help, and the pages that list them.
 local cli = require "spec.support.cli"
+local process = require "spec.support.process"
 
 local STEP = [[return { id = "a", from = "1.0.0", to = "1.1.0", description = "First", up = function(ctx) end }]]
 
@@ -50,6 +51,14 @@ describe("words", function()
   it("does not repeat words that may hold a password", function()
     local result = refused(place, { "mongodb://ada:sesame@host/db" }, "unknown command")
     assert.is_nil(result.err:find("sesame", 1, true))
+  end)
+end)
+
+describe("stdout", function()
+  it("that cannot take the result makes a failure", function()
+    local result = process.run { "sh", "-c", '"$0" version >/dev/full', cli.binary }
+    assert.are.equal(1, result.status)
+    assert.is_truthy(result.err:find("could not be written to stdout", 1, true), result.err)
   end)
 end)
 

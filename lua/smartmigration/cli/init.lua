@@ -2,6 +2,7 @@
 -- the process. Users: main.c. Exit codes: docs/exit-codes.md.
 local arguments = require "smartmigration.cli.arguments"
 local core = require "smartmigration.core"
+local output = require "smartmigration.cli.output"
 local process = require "smartmigration.process"
 local session = require "smartmigration.cli.session"
 
@@ -33,7 +34,7 @@ end
 
 local function report(fault, current, words)
   if current and current.json or not current and arguments.wants_json(words) then
-    io.stdout:write(require("smartmigration.report.json").failure(fault), "\n")
+    output.write(require("smartmigration.report.json").failure(fault), "\n")
     return
   end
   if current then
@@ -67,7 +68,10 @@ function cli.main(arg)
     status = exit_status(fault)
     report(fault, current, words)
   end
-  io.stdout:flush()
+  if output.problem then
+    io.stderr:write("error: the result could not be written to stdout: ", output.problem, "\n")
+    status = status == 0 and FAILED or status
+  end
   return status
 end
 

@@ -2,6 +2,7 @@
 --
 -- Results go to stdout, everything else to stderr. Settings are resolved when a command asks for its engine.
 local config = require "smartmigration.config"
+local output = require "smartmigration.cli.output"
 local process = require "smartmigration.process"
 local style = require "smartmigration.report.style"
 
@@ -12,21 +13,21 @@ local STDOUT, STDERR = 1, 2
 
 -- `request` is what arguments.parse returns.
 function session.new(request)
-  local output = config.output(request.options)
+  local shape = config.output(request.options)
   return setmetatable({
     request = request,
     options = request.options,
-    json = output.json,
-    quiet = output.quiet,
-    output = output,
-    out = style.new(output.color, process.isatty(STDOUT)),
-    err = style.new(output.color, process.isatty(STDERR)),
+    json = shape.json,
+    quiet = shape.quiet,
+    shape = shape,
+    out = style.new(shape.color, process.isatty(STDOUT)),
+    err = style.new(shape.color, process.isatty(STDERR)),
   }, session)
 end
 
 function session:log()
   self.logger = self.logger or require("smartmigration.log").new {
-    level = self.output.log_level, format = self.output.log_format, progress = self.output.progress,
+    level = self.shape.log_level, format = self.shape.log_format, progress = self.shape.progress,
     quiet = self.quiet, style = self.err,
   }
   return self.logger
@@ -70,9 +71,9 @@ end
 -- Writes a result: as JSON of `layout`, or the lines that `lines()` gives.
 function session:result(value, layout, lines)
   if self.json then
-    io.stdout:write(require("smartmigration.report.json").line(value, layout), "\n")
+    output.write(require("smartmigration.report.json").line(value, layout), "\n")
   else
-    io.stdout:write(table.concat(lines(), "\n"), "\n")
+    output.write(table.concat(lines(), "\n"), "\n")
   end
 end
 
