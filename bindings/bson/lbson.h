@@ -8,7 +8,7 @@
 #include "kit.h"
 
 /* luaopen of `smartmigration.bson`. */
-int luaopen_smartmigration_bson(lua_State *L);
+SMIG_API int luaopen_smartmigration_bson(lua_State *L);
 
 /* Pushes a view of a copy of the document. */
 void lbson_push_document(lua_State *L, const bson_t *document);
