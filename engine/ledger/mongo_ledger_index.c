@@ -1,6 +1,6 @@
 /*
- * The unique index of nameId: what makes "somebody else was first" a duplicate key. Looked at before the first write of
- * an instance, created before the first ledger is. See mongo_ledger_internal.h.
+ * The unique index of nameId: what makes "somebody else was first" a duplicate key. Looked at before every locking, so that
+ * dropping it in between does no harm; created before the first ledger is. See mongo_ledger_internal.h.
  */
 #include "mongo_ledger_internal.h"
 
@@ -84,7 +84,6 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
       "its index nameId_1 is not a unique index of nameId: drop it, and a run creates the right one";
   smig_error_t lower = SMIG_ERROR_INIT;
   verdict_t verdict = NONE;
-  if (self->index_seen_good) return true;
   smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
   for (;;) {
     if (look(self, run_id, &verdict, &lower)) {
@@ -112,6 +111,5 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
     set_corrupt(self, not_unique, error);
     return false;
   }
-  self->index_seen_good = create_it || verdict == GOOD;
   return true;
 }

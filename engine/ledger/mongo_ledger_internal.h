@@ -18,10 +18,9 @@ typedef struct smig_mongo_ledger {
   int64_t patience_ms; /* for how long an unanswered write is sent again; 0: never */
   bool clock_known;    /* the server's time = CLOCK_BOOTTIME + clock_offset_ms */
   int64_t clock_offset_ms;
-  bool index_seen_good; /* no index of nameId contradicts */
-  int64_t size;         /* bytes of `data`, never below the truth as far as this instance knows */
-  char *user;           /* the connection's database users; NULL: not asked yet; "": none */
-  char *former_user;    /* of the dead holder whose commands may still run; NULL: not recorded */
+  int64_t size;      /* bytes of `data`, never below the truth as far as this instance knows */
+  char *user;        /* the connection's database users; NULL: not asked yet; "": none */
+  char *former_user; /* of the dead holder whose commands may still run; NULL: not recorded */
 } smig_mongo_ledger_t;
 
 static inline smig_mongo_ledger_t *smig_mongo_ledger_of(smig_ledger_t *self) {

@@ -120,7 +120,8 @@ void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_er
     BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &cause);
     BSON_APPEND_UTF8(&cause, "code", lower->name);
     BSON_APPEND_UTF8(&cause, "message", lower->message);
-    if (lower->details) bson_concat(&cause, lower->details);
+    /* Without the reply: it may hold the whole ledger. */
+    if (lower->details) bson_copy_to_excluding_noinit(lower->details, &cause, "reply", NULL);
     bson_append_document_end(details, &cause);
   }
   smig_error_release(lower);

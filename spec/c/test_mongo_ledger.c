@@ -1,0 +1,648 @@
+/*
+ * What is MongoDB's alone about the ledger: the document and its index, what the server may refuse, answers that get lost,
+ * commands left behind, freshness. Needs SMARTMIGRATION_TEST_MONGO_URI to name a replica set with enableTestCommands.
+ * The fail points hit only connections with this program's appName, so other users of the server are not disturbed.
+ */
+#include "backends.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { TTL_MS = 60000 };
+
+static char fault_uri[512], app_name[64];
+static instance_t instance;
+static smig_ledger_t *ledger;
+static smig_lease_t lease;
+static smig_error_t error = SMIG_ERROR_INIT;
+
+static void set_up(void) {
+  mongo_drop();
+  instance = mongo_open();
+  ledger = instance.ledger;
+  smig_lease_new(&lease, TTL_MS);
+}
+
+/* Like set_up, over a connection that fail points hit. */
+static void set_up_faulty(void) {
+  const char *good = mongo_uri;
+  mongo_drop();
+  mongo_uri = fault_uri;
+  instance = mongo_open();
+  mongo_uri = good;
+  ledger = instance.ledger;
+  smig_lease_new(&lease, TTL_MS);
+}
+
+static void tear_down(void) {
+  instance_close(instance);
+  smig_error_release(&error);
+}
+
+static void admin(bson_t *command) {
+  bson_error_t cause;
+  bool ok = mongoc_client_command_simple(mongo_client, "admin", command, NULL, NULL, &cause);
+  CHECK(ok, "%s", cause.message);
+  bson_destroy(command);
+}
+
+/* The next `times` commands of that name fail as `how` says. */
+static void fail_next(const char *command, int times, const bson_t *how) {
+  bson_t data = BSON_INITIALIZER;
+  BCON_APPEND(&data, "failCommands", "[", BCON_UTF8(command), "]", "appName", BCON_UTF8(app_name));
+  bson_concat(&data, how);
+  admin(BCON_NEW("configureFailPoint", "failCommand", "mode", "{", "times", BCON_INT32(times), "}", "data",
+                 BCON_DOCUMENT(&data)));
+  bson_destroy(&data);
+}
+
+static void fail_next_with_code(const char *command, int times, int code) {
+  bson_t *how = BCON_NEW("errorCode", BCON_INT32(code));
+  fail_next(command, times, how);
+  bson_destroy(how);
+}
+
+static void lose_connection(const char *command, int times) {
+  bson_t *how = BCON_NEW("closeConnection", BCON_BOOL(true));
+  fail_next(command, times, how);
+  bson_destroy(how);
+}
+
+/* The command is carried out, but its answer says that the servers did not agree in time. */
+static void lose_agreement(const char *command, int times) {
+  bson_t *how = BCON_NEW("writeConcernError", "{", "code", BCON_INT32(64), "errmsg", "waiting timed out", "}");
+  fail_next(command, times, how);
+  bson_destroy(how);
+}
+
+static void heal(void) {
+  admin(BCON_NEW("configureFailPoint", "failCommand", "mode", "off"));
+}
+
+static bool try_lock(void) {
+  smig_ledger_state_t seen, locked;
+  int64_t sent;
+  bool won = false;
+  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
+  CHECK_OK(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error), error);
+  smig_ledger_state_release(&seen);
+  smig_ledger_state_release(&locked);
+  return won;
+}
+
+static void check_stored(const char *path, const char *expected) {
+  bson_t whole;
+  mongo_look_whole(&whole);
+  const char *found = at(&whole, path);
+  if (expected)
+    CHECK(found && strcmp(found, expected) == 0, ": %s is %s", path, found ? found : "(missing)");
+  else
+    CHECK(!found, ": %s is %s", path, found);
+  bson_destroy(&whole);
+}
+
+static void command_here(bson_t *command) {
+  bson_error_t cause;
+  bool ok = mongoc_client_command_simple(mongo_client, mongo_database, command, NULL, NULL, &cause);
+  CHECK(ok, "%s", cause.message);
+  bson_destroy(command);
+}
+
+static smig_entry_write_t applied(const char *id) {
+  return (smig_entry_write_t){.id = id,
+                              .from_version = "1.0.0",
+                              .to_version = "1.1.0",
+                              .status = SMIG_STATUS_APPLIED,
+                              .started_at = "2026-04-14T12:31:34.123Z",
+                              .finished_at = "2026-04-14T12:31:34.456Z",
+                              .duration_ms = 333,
+                              .attempts = 1};
+}
+
+/* ------------------------------------------------------ document and index */
+
+static void the_document_has_the_agreed_shape(void) {
+  static const char *const order[] = {"currentVersion", "steps", "lock", "checkpoints"};
+  bson_t whole;
+  bson_iter_t iter, data;
+  set_up();
+  CHECK(try_lock());
+  mongo_look_whole(&whole);
+  CHECK_STR(at(&whole, "nameId"), LEDGER_ID);
+  const char *created = at(&whole, "_createdAt"), *updated = at(&whole, "_updatedAt");
+  CHECK(created && updated && strlen(created) == 24 && created[23] == 'Z' && strcmp(created, updated) == 0);
+  CHECK_STR(at(&whole, "data.lock.acquiredAt"), created);
+  CHECK(bson_iter_init_find(&iter, &whole, "data") && bson_iter_recurse(&iter, &data));
+  for (size_t i = 0; i < 4 && bson_iter_next(&data); i++) CHECK_STR(bson_iter_key(&data), order[i]);
+  CHECK_STR(at(&whole, "data.currentVersion"), "{ \"v\" : null }");
+  bson_destroy(&whole);
+  while (smig_clock_wall_ms() % 10) smig_clock_sleep_ms(1);
+  CHECK_OK(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.current_version = "1.0.0"}, &error), error);
+  mongo_look_whole(&whole);
+  int64_t written = 0;
+  CHECK(smig_clock_from_iso(at(&whole, "_updatedAt"), &written) && llabs(written - smig_clock_wall_ms()) < 2000);
+  bson_destroy(&whole);
+  tear_down();
+}
+
+static void wrong_documents_are_corrupt(void) {
+  static const char *const documents[] = {
+      "{\"nameId\": \"" LEDGER_ID "\"}", "{\"nameId\": \"" LEDGER_ID "\", \"data\": 5}",
+      "{\"nameId\": \"" LEDGER_ID "\", \"data\": [{}]}", "{\"nameId\": \"" LEDGER_ID "\", \"data\": null}"};
+  set_up();
+  for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+    smig_ledger_state_t state, seen, locked;
+    bool won = true;
+    int64_t sent;
+    bson_t before, after, empty = BSON_INITIALIZER;
+    bson_t *document = bson_new_from_json((const uint8_t *)documents[i], -1, NULL);
+    mongo_drop();
+    mongo_insert(document);
+    bson_destroy(document);
+    CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_LEDGER_CORRUPT);
+    smig_error_release(&error);
+    smig_ledger_state_release(&state);
+    /* Somebody who read a good one before cannot lock it. */
+    mongo_look_whole(&before);
+    CHECK_OK(smig_ledger_state_parse(&seen, &empty, 0, "test", &error), error);
+    CHECK_OK(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error),
+             error);
+    CHECK(!won, "%s", documents[i]);
+    mongo_look_whole(&after);
+    CHECK(bson_equal(&before, &after), "%s", documents[i]);
+    smig_ledger_state_release(&seen);
+    smig_ledger_state_release(&locked);
+    bson_destroy(&before);
+    bson_destroy(&after);
+    bson_destroy(&empty);
+  }
+  tear_down();
+}
+
+static void two_documents_are_corrupt(void) {
+  smig_ledger_state_t state;
+  bson_t *document = BCON_NEW("nameId", LEDGER_ID, "data", "{", "}");
+  set_up();
+  mongo_insert(document);
+  mongo_insert(document);
+  bson_destroy(document);
+  CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_LEDGER_CORRUPT);
+  smig_ledger_state_release(&state);
+  tear_down();
+}
+
+static void create_index(const char *name, bool unique) {
+  command_here(BCON_NEW("createIndexes", SMIG_MONGO_LEDGER_COLLECTION, "indexes", "[", "{", "key", "{", "nameId",
+                        BCON_INT32(1), "}", "name", BCON_UTF8(name), "unique", BCON_BOOL(unique), "}", "]"));
+}
+
+/* How many indexes there are beside that of _id. */
+static int64_t count_indexes(void) {
+  bson_t reply;
+  bson_iter_t iter, batch, items;
+  int64_t count = -1;
+  bson_t *command = BCON_NEW("listIndexes", SMIG_MONGO_LEDGER_COLLECTION);
+  if (mongoc_client_command_simple(mongo_client, mongo_database, command, NULL, &reply, NULL) &&
+      bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch", &batch) &&
+      bson_iter_recurse(&batch, &items))
+    while (bson_iter_next(&items)) count++;
+  bson_destroy(command);
+  bson_destroy(&reply);
+  return count;
+}
+
+static void any_unique_index_will_do(void) {
+  set_up();
+  create_index("of_another_name", true);
+  CHECK(try_lock());
+  CHECK(count_indexes() == 1);
+  tear_down();
+}
+
+static void the_first_lock_makes_the_index(void) {
+  bson_t *twin = BCON_NEW("nameId", LEDGER_ID, "data", "{", "}");
+  bson_error_t cause;
+  set_up();
+  CHECK(try_lock());
+  mongoc_collection_t *collection = mongo_collection();
+  CHECK(!mongoc_collection_insert_one(collection, twin, NULL, NULL, &cause) && cause.code == 11000);
+  mongoc_collection_destroy(collection);
+  bson_destroy(twin);
+  tear_down();
+}
+
+static void an_index_that_is_not_unique_is_corrupt_before_any_write(void) {
+  for (int exists = 0; exists < 2; exists++) {
+    smig_ledger_state_t seen, locked;
+    bson_t empty = BSON_INITIALIZER, before, after;
+    bool won = true;
+    int64_t sent;
+    set_up();
+    create_index("nameId_1", false);
+    if (exists) mongo_plant(&empty);
+    mongo_look_whole(&before);
+    CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
+    CHECK_FAILS(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error),
+                error, SMIG_LEDGER_CORRUPT);
+    CHECK(!won);
+    mongo_look_whole(&after);
+    CHECK(bson_equal(&before, &after));
+    smig_ledger_state_release(&seen);
+    smig_ledger_state_release(&locked);
+    bson_destroy(&before);
+    bson_destroy(&after);
+    tear_down();
+  }
+}
+
+static void twins_of_another_name_are_corrupt(void) {
+  smig_ledger_state_t seen, locked;
+  bool won = true;
+  int64_t sent;
+  bson_t *document = BCON_NEW("nameId", "else", "data", "{", "}");
+  set_up();
+  mongo_insert(document);
+  mongo_insert(document);
+  bson_destroy(document);
+  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
+  CHECK_FAILS(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error),
+              error, SMIG_LEDGER_CORRUPT);
+  smig_ledger_state_release(&seen);
+  smig_ledger_state_release(&locked);
+  tear_down();
+}
+
+/* ---------------------------------------------------------- commands counted */
+
+static int updates, others;
+
+static void count_command(const mongoc_apm_command_started_t *event) {
+  if (strcmp(mongoc_apm_command_started_get_command_name(event), "update") == 0)
+    updates++;
+  else
+    others++;
+}
+
+static void each_operation_has_its_price(void) {
+  smig_entry_write_t done = applied("a"), dotted = applied("a.b");
+  smig_ledger_state_t state;
+  mongoc_apm_callbacks_t *callbacks = mongoc_apm_callbacks_new();
+  mongoc_apm_set_command_started_cb(callbacks, count_command);
+  set_up();
+  mongoc_client_set_apm_callbacks(smig_mongo_connection_client(instance.connection), callbacks, NULL);
+  CHECK_OK(ledger->ops->load(ledger, &state, &error), error);
+  smig_ledger_state_release(&state);
+  CHECK(updates == 0 && others == 1, "%d updates, %d others", updates, others);
+  CHECK(try_lock());
+  updates = others = 0;
+  CHECK_OK(ledger->ops->commit(
+               ledger, &lease,
+               &(smig_ledger_change_t){.finished = &done, .current_version = "1.1.0", .clear_checkpoints_of = "a"},
+               &error),
+           error);
+  CHECK(updates == 1 && others == 0, "%d updates, %d others", updates, others);
+  CHECK_OK(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.finished = &dotted, .release = true}, &error),
+           error);
+  CHECK(updates == 2 && others == 0, "%d updates, %d others", updates, others);
+  tear_down();
+  mongoc_apm_callbacks_destroy(callbacks);
+}
+
+/* -------------------------------------------------------- refusals and losses */
+
+static void servers_that_lack_abilities_are_unsupported(void) {
+  static const int codes[] = {40415, 168, 31325, 148};
+  set_up_faulty();
+  for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+    smig_ledger_state_t state;
+    fail_next_with_code("find", 1, codes[i]);
+    CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_UNSUPPORTED_SERVER);
+    smig_error_release(&error);
+    smig_ledger_state_release(&state);
+    heal();
+  }
+  tear_down();
+}
+
+static void refusals_are_ledger_errors(void) {
+  smig_ledger_state_t state;
+  set_up_faulty();
+  fail_next_with_code("find", 1, 13);
+  CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_LEDGER_IO);
+  CHECK_STR(error.details ? at(error.details, "cause.code") : NULL, "Unauthorized");
+  smig_ledger_state_release(&state);
+  heal();
+  tear_down();
+}
+
+static void nobody_there_is_a_failed_connection(void) {
+  const char *good = mongo_uri;
+  smig_ledger_state_t state;
+  mongo_uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200";
+  instance = mongo_open();
+  mongo_uri = good;
+  ledger = instance.ledger;
+  CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_CONNECTION_FAILED);
+  smig_ledger_state_release(&state);
+  tear_down();
+}
+
+/* Three times: the driver itself sends twice. */
+enum { LOSSES = 3 };
+
+static void locking_survives_lost_answers(void) {
+  for (int exists = 0; exists < 2; exists++) {
+    for (int carried_out = 0; carried_out < 2; carried_out++) {
+      bson_t empty = BSON_INITIALIZER;
+      set_up_faulty();
+      if (exists) mongo_plant(&empty);
+      if (carried_out)
+        lose_agreement("findAndModify", LOSSES);
+      else
+        lose_connection("findAndModify", LOSSES);
+      CHECK(try_lock(), "exists %d, carried out %d", exists, carried_out);
+      heal();
+      check_stored("data.lock.holder", lease.holder);
+      CHECK(lease.fence > 0);
+      CHECK_OK(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.release = true}, &error), error);
+      tear_down();
+    }
+  }
+}
+
+static void stamps_survive_lost_answers(void) {
+  smig_entry_write_t done = applied("a"), dotted = applied("a.b");
+  const smig_ledger_change_t changes[] = {
+      {.finished = &done, .current_version = "1.1.0"},
+      {.finished = &done, .current_version = "1.1.0", .release = true},
+      {.finished = &dotted, .current_version = "1.1.0", .release = true},
+      {.bootstrap_mode = "chain-start", .bootstrap_version = "1.0.0", .release = true},
+      {.release = true}};
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    for (int carried_out = 0; carried_out < 2; carried_out++) {
+      set_up_faulty();
+      CHECK(try_lock());
+      if (carried_out)
+        lose_agreement("update", LOSSES);
+      else
+        lose_connection("update", LOSSES);
+      CHECK_OK(ledger->ops->commit(ledger, &lease, &changes[i], &error), error);
+      heal();
+      check_stored("data.lock.holder", changes[i].release ? "{ \"v\" : null }" : lease.holder);
+      if (changes[i].current_version) check_stored("data.currentVersion", "1.1.0");
+      tear_down();
+    }
+  }
+}
+
+static void an_unanswered_stamp_that_never_landed_is_lost(void) {
+  smig_entry_write_t done = applied("a");
+  set_up_faulty();
+  CHECK(try_lock());
+  bson_t *data = BCON_NEW("lock", "{", "holder", "thief", "}");
+  mongo_plant(data);
+  bson_destroy(data);
+  lose_connection("update", LOSSES);
+  CHECK_FAILS(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.finished = &done, .release = true}, &error),
+              error, SMIG_LOCK_LOST);
+  CHECK_STR(error.details ? at(error.details, "holder") : NULL, "thief");
+  heal();
+  tear_down();
+}
+
+static void a_beat_without_an_answer_is_an_error(void) {
+  bool ours = true;
+  set_up_faulty();
+  CHECK(try_lock());
+  lose_connection("update", LOSSES);
+  CHECK_FAILS(ledger->ops->renew(ledger, &lease, &ours, &error), error, SMIG_LEDGER_IO);
+  CHECK(!ours);
+  heal();
+  tear_down();
+}
+
+/* -------------------------------------------------------- commands left behind */
+
+typedef struct command_left {
+  pthread_t thread;
+  char *comment;
+  size_t padding;          /* bytes of the update */
+  atomic_bool done, ended; /* by the server */
+} command_left_t;
+
+static void *run_command(void *user) {
+  command_left_t *left = user;
+  bson_error_t cause;
+  mongoc_client_t *client = mongoc_client_new(mongo_uri);
+  mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
+  char *padding = bson_malloc(left->padding + 1);
+  memset(padding, 'x', left->padding);
+  padding[left->padding] = '\0';
+  bson_t *command =
+      BCON_NEW("update", "work", "updates", "[", "{", "q", "{", "$where", "sleep(60000); return true;", "}", "u", "{",
+               "$set", "{", "padding", BCON_UTF8(padding), "}", "}", "}", "]", "comment", BCON_UTF8(left->comment));
+  bool ok = mongoc_client_command_simple(client, mongo_database, command, NULL, NULL, &cause);
+  atomic_store(&left->ended, !ok && (cause.code == 11601 || cause.code == 11600));
+  if (!ok && !atomic_load(&left->ended)) printf("# %s\n", cause.message);
+  atomic_store(&left->done, true);
+  bson_destroy(command);
+  bson_free(padding);
+  mongoc_client_destroy(client);
+  return NULL;
+}
+
+/* Whether the server runs a command with that comment. */
+static bool runs(const char *comment) {
+  bson_t reply;
+  bson_iter_t iter, first;
+  bson_t *command = BCON_NEW("aggregate", BCON_INT32(1), "pipeline", "[", "{", "$currentOp", "{", "}", "}", "{",
+                             "$match", "{", "command.comment", BCON_UTF8(comment), "}", "}", "]", "cursor", "{", "}");
+  bool ok = mongoc_client_command_simple(mongo_client, "admin", command, NULL, &reply, NULL);
+  bool found = ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0", &first);
+  bson_destroy(&reply);
+  bson_destroy(command);
+  return found;
+}
+
+static void leave(command_left_t *left, const char *prefix, const char *run_id, const char *step, size_t padding) {
+  *left = (command_left_t){.comment = bson_strdup_printf("%s%s:%s", prefix, run_id, step), .padding = padding};
+  pthread_create(&left->thread, NULL, run_command, left);
+  int64_t limit = smig_clock_mono_ms() + 10000;
+  while (!runs(left->comment) && smig_clock_mono_ms() < limit) smig_clock_sleep_ms(5);
+  CHECK(runs(left->comment));
+}
+
+/* The server has ended it, within a second. */
+static bool is_ended(command_left_t *left) {
+  int64_t limit = smig_clock_mono_ms() + 1000;
+  while (!atomic_load(&left->done) && smig_clock_mono_ms() < limit) smig_clock_sleep_ms(5);
+  return atomic_load(&left->done) && atomic_load(&left->ended);
+}
+
+static void forget(command_left_t *left) {
+  if (!atomic_load(&left->done)) {
+    bson_t reply;
+    bson_iter_t iter, opid;
+    bson_t *look =
+        BCON_NEW("aggregate", BCON_INT32(1), "pipeline", "[", "{", "$currentOp", "{", "}", "}", "{", "$match", "{",
+                 "command.comment", BCON_UTF8(left->comment), "}", "}", "]", "cursor", "{", "}");
+    mongoc_client_command_simple(mongo_client, "admin", look, NULL, &reply, NULL);
+    if (bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0.opid", &opid)) {
+      bson_t *kill_it = BCON_NEW("killOp", BCON_INT32(1));
+      bson_append_iter(kill_it, "op", -1, &opid);
+      admin(kill_it);
+    }
+    bson_destroy(&reply);
+    bson_destroy(look);
+  }
+  pthread_join(left->thread, NULL);
+  bson_free(left->comment);
+}
+
+static void set_up_work(void) {
+  set_up();
+  command_here(BCON_NEW("insert", "work", "documents", "[", "{", "a", BCON_INT32(1), "}", "]"));
+}
+
+static void commands_of_others_are_ended_and_nobody_elses(void) {
+  command_left_t dead, large, own, waiter, stranger;
+  smig_lease_t other;
+  smig_commands_left_t left;
+  set_up_work();
+  smig_lease_new(&other, TTL_MS);
+  leave(&dead, ledger->comment_prefix, other.run_id, "a-step", 10);
+  leave(&large, ledger->comment_prefix, other.run_id, "another: step", 4000000);
+  leave(&own, ledger->comment_prefix, lease.run_id, "a-step", 10);
+  leave(&waiter, ledger->comment_prefix, other.run_id, "", 10);
+  leave(&stranger, "smartmigration:elsewhere.SmartdataEasyStore/x:", other.run_id, "a-step", 10);
+#ifdef SMIG_FAULTS
+  setenv("SMIG_FAULT", "leftovers", 1);
+  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK(left == SMIG_COMMANDS_NONE_LEFT && runs(dead.comment));
+  unsetenv("SMIG_FAULT");
+#endif
+  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK(left == SMIG_COMMANDS_NONE_LEFT, "%d", (int)left);
+  CHECK(is_ended(&dead) && is_ended(&large));
+  CHECK(runs(own.comment) && runs(waiter.comment) && runs(stranger.comment));
+  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OURS, &left, &error), error);
+  CHECK(left == SMIG_COMMANDS_NONE_LEFT && is_ended(&own));
+  CHECK(runs(waiter.comment) && runs(stranger.comment));
+  forget(&dead);
+  forget(&large);
+  forget(&own);
+  forget(&waiter);
+  forget(&stranger);
+  tear_down();
+}
+
+static void a_server_that_will_not_tell_is_unknown(void) {
+  smig_commands_left_t left = SMIG_COMMANDS_NONE_LEFT;
+  set_up_faulty();
+  fail_next_with_code("aggregate", 1, 13);
+  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK(left == SMIG_COMMANDS_UNKNOWN);
+  heal();
+  tear_down();
+}
+
+/* ------------------------------------------------------------------ surveys */
+
+static void check_fresh(const char *const *scope, const char *because) {
+  bool fresh;
+  char *why;
+  CHECK_OK(ledger->ops->is_fresh(ledger, scope, &fresh, &why, &error), error);
+  if (because)
+    CHECK(!fresh && why && strstr(why, because), ": %s not in %s", because, why ? why : "(null)");
+  else
+    CHECK(fresh && !why, ": %s", why ? why : "(null)");
+  bson_free(why);
+}
+
+static void fresh_is_what_holds_nothing_of_others(void) {
+  static const char *const scope[] = {"mine_*", "exact", NULL}, *const all[] = {"*", NULL},
+                           *const store[] = {"Smartdata*", NULL}, *const inner[] = {"a*b*c", NULL};
+  set_up();
+  check_fresh(NULL, NULL);
+  CHECK(count_indexes() == -1);
+  CHECK(try_lock());
+  check_fresh(NULL, NULL);
+  bson_t *document = BCON_NEW("nameId", "smartmigration-history:" LEDGER_NAME ":1");
+  mongo_insert(document);
+  bson_destroy(document);
+  check_fresh(NULL, NULL);
+  document = BCON_NEW("nameId", "smartmigration-history:other:1");
+  mongo_insert(document);
+  bson_destroy(document);
+  check_fresh(NULL, "smartmigration-history:other:1");
+  check_fresh(scope, NULL);
+  check_fresh(store, "smartmigration-history:other:1");
+  command_here(BCON_NEW("create", "theirs"));
+  check_fresh(NULL, "theirs");
+  check_fresh(all, "theirs");
+  check_fresh(scope, NULL);
+  command_here(BCON_NEW("create", "aXbYc"));
+  check_fresh(inner, "aXbYc");
+  command_here(BCON_NEW("create", "exactly"));
+  check_fresh(scope, NULL);
+  command_here(BCON_NEW("create", "mine_view", "viewOn", "theirs", "pipeline", "[", "]"));
+  check_fresh(scope, "mine_view");
+  tear_down();
+}
+
+static void a_document_without_a_name_is_not_fresh(void) {
+  bson_t *document = BCON_NEW("x", BCON_INT32(1));
+  set_up();
+  mongo_insert(document);
+  bson_destroy(document);
+  check_fresh(NULL, "without a name");
+  tear_down();
+}
+
+static void a_ledger_elsewhere_is_found(void) {
+  bson_t *other = BCON_NEW("nameId", LEDGER_NAME, "data", "{", "colour", "red", "}");
+  bson_t *program = BCON_NEW("nameId", LEDGER_NAME, "data", "{", "currentVersion", "2.0.0", "}");
+  set_up();
+  CHECK_OK(ledger->ops->check_elsewhere(ledger, &error), error);
+  mongo_insert(other);
+  CHECK_OK(ledger->ops->check_elsewhere(ledger, &error), error);
+  mongo_drop();
+  mongo_insert(program);
+  CHECK_FAILS(ledger->ops->check_elsewhere(ledger, &error), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK_STR(error.details ? at(error.details, "ledger_id") : NULL, LEDGER_NAME);
+  CHECK_STR(error.details ? at(error.details, "version") : NULL, "2.0.0");
+  smig_error_release(&error);
+  instance_t adopted = mongo_open_named(LEDGER_NAME, LEDGER_NAME);
+  CHECK_OK(adopted.ledger->ops->check_elsewhere(adopted.ledger, &error), error);
+  instance_close(adopted);
+  bson_destroy(other);
+  bson_destroy(program);
+  tear_down();
+}
+
+int main(void) {
+  backends_start("mongo");
+  snprintf(app_name, sizeof app_name, "ledgers-%ld", (long)getpid());
+  snprintf(fault_uri, sizeof fault_uri, "%s%sappName=%s", mongo_uri, strchr(mongo_uri, '?') ? "&" : "/?", app_name);
+  RUN(the_document_has_the_agreed_shape);
+  RUN(wrong_documents_are_corrupt);
+  RUN(two_documents_are_corrupt);
+  RUN(any_unique_index_will_do);
+  RUN(the_first_lock_makes_the_index);
+  RUN(an_index_that_is_not_unique_is_corrupt_before_any_write);
+  RUN(twins_of_another_name_are_corrupt);
+  RUN(each_operation_has_its_price);
+  RUN(servers_that_lack_abilities_are_unsupported);
+  RUN(refusals_are_ledger_errors);
+  RUN(nobody_there_is_a_failed_connection);
+  RUN(locking_survives_lost_answers);
+  RUN(stamps_survive_lost_answers);
+  RUN(an_unanswered_stamp_that_never_landed_is_lost);
+  RUN(a_beat_without_an_answer_is_an_error);
+  RUN(commands_of_others_are_ended_and_nobody_elses);
+  RUN(a_server_that_will_not_tell_is_unknown);
+  RUN(fresh_is_what_holds_nothing_of_others);
+  RUN(a_document_without_a_name_is_not_fresh);
+  RUN(a_ledger_elsewhere_is_found);
+  return backends_stop();
+}
