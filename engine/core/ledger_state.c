@@ -262,14 +262,6 @@ static bool read_entry(const reader_t *reader, const bson_iter_t *iter, smig_ent
   return ended_well(reader, path, &field);
 }
 
-/* bson_t inside an entry wants more alignment than bson_malloc gives. */
-static smig_entry_t *grow_entries(smig_entry_t *entries, size_t count, size_t capacity) {
-  smig_entry_t *grown = bson_aligned_alloc(BSON_ALIGNOF(smig_entry_t), capacity * sizeof *grown);
-  if (count) memcpy(grown, entries, count * sizeof *grown);
-  bson_free(entries);
-  return grown;
-}
-
 static bool index_entries(const reader_t *reader) {
   smig_ledger_state_t *state = reader->state;
   smig_index_init(&state->by_id, state->entry_count);
@@ -281,19 +273,23 @@ static bool index_entries(const reader_t *reader) {
   return true;
 }
 
+/* Entries never move: a bson_t points into itself. It also wants more alignment than bson_malloc gives. */
+static smig_entry_t *new_entries(const bson_iter_t *steps) {
+  bson_iter_t child = *steps;
+  size_t count = 1;
+  while (bson_iter_next(&child)) count++;
+  return bson_aligned_alloc(BSON_ALIGNOF(smig_entry_t), count * sizeof(smig_entry_t));
+}
+
 static bool read_steps(const reader_t *reader, const bson_iter_t *iter) {
   smig_ledger_state_t *state = reader->state;
   path_t path = {{"steps", NULL, NULL}};
   bson_iter_t child;
-  size_t capacity = 0;
-  if (state->by_id.slots) return corrupt_text(reader, path, "there twice", "one document");
+  if (state->entries) return corrupt_text(reader, path, "there twice", "one document");
   if (BSON_ITER_HOLDS_NULL(iter)) return true;
   if (!enter(iter, &child)) return corrupt(reader, path, iter, "a document");
+  state->entries = new_entries(&child);
   while (bson_iter_next(&child)) {
-    if (state->entry_count == capacity) {
-      capacity = capacity ? capacity * 2 : 32;
-      state->entries = grow_entries(state->entries, state->entry_count, capacity);
-    }
     if (!read_entry(reader, &child, &state->entries[state->entry_count])) return false;
     state->entry_count++;
   }
@@ -392,6 +388,14 @@ static bool read_data(const reader_t *reader) {
     if (!fine) return false;
   }
   return ended_well(reader, (path_t){{0}}, &iter);
+}
+
+void smig_ledger_state_move(smig_ledger_state_t *to, smig_ledger_state_t *from) {
+  smig_ledger_state_release(to);
+  *to = *from;
+  bson_init(&to->data);
+  if (to->bytes) bson_init_static(&to->data, to->bytes, from->data.len);
+  smig_ledger_state_init(from);
 }
 
 bool smig_ledger_state_parse(smig_ledger_state_t *state, const bson_t *data, int64_t now_wall_ms, const char *place,

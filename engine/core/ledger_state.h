@@ -5,7 +5,7 @@
  * Field names of ours beside the original's: data.compatibleFrom, data.bootstrap {mode, version, at}, data.leftovers (a
  * document; missing: none), data.lock.{fence, ttlMs, user}. What a decision hangs on is checked; what is only shown
  * (times, durations, checksums, hosts) counts as missing when it has a type that cannot be read.
- * A state may be moved by assignment: nothing in it points into the struct itself.
+ * A state is moved by smig_ledger_state_move, never by assignment: a bson_t points into itself.
  */
 #ifndef SMIG_CORE_LEDGER_STATE_H
 #define SMIG_CORE_LEDGER_STATE_H
@@ -55,6 +55,8 @@ typedef struct smig_ledger_state {
 
 void smig_ledger_state_init(smig_ledger_state_t *state);
 void smig_ledger_state_release(smig_ledger_state_t *state);
+/* Moves a state: *to (initialised) is replaced, *from becomes as good as initialised. */
+void smig_ledger_state_move(smig_ledger_state_t *to, smig_ledger_state_t *from);
 
 /*
  * Checks the shape and fills *state (initialised by the call, to be released on every path). `data` is copied;
