@@ -101,8 +101,8 @@ local function settle(plain, options)
     refuse(nil, "there is no command%s to explain%s", shown(topic), command_like(topic))
   end
   check_ownership(command, options)
-  if options.help and command ~= "help" then
-    return { command = "help", topic = command, options = options }
+  if options.help then
+    return { command = "help", topic = topic or command, options = options }
   end
   return { command = command, topic = topic, options = options }
 end
