@@ -85,17 +85,28 @@ static void set_defaults(mongoc_uri_t *uri) {
     mongoc_uri_set_option_as_bool(uri, MONGOC_URI_SERVERSELECTIONTRYONCE, false);
 }
 
+static void set_encoding_error(const char *text, smig_error_t *error) {
+  learn_password(text, true);
+  smig_error_set(error, SMIG_INVALID_OPTIONS,
+                 "the mongo uri's user name or password holds characters that must be percent-encoded (: / ? # [ ] @ "
+                 "%%)");
+}
+
 static void set_parse_error(const char *text, const bson_error_t *cause, smig_error_t *error) {
   learn_password(text, true);
   /* Short passwords cannot be learnt, so that the driver's text on them is not repeated. */
-  bool quotes = strncmp(cause->message, "Username", 8) == 0 || strncmp(cause->message, "Password", 8) == 0;
-  if (quotes)
-    smig_error_set(error, SMIG_INVALID_OPTIONS,
-                   "the mongo uri's user name or password holds characters that must be percent-encoded (: / ? # [ ] @ "
-                   "%%)");
+  if (strncmp(cause->message, "Username", 8) == 0 || strncmp(cause->message, "Password", 8) == 0)
+    set_encoding_error(text, error);
   else
     smig_error_set(error, SMIG_INVALID_OPTIONS, "the mongo uri cannot be used: %s",
                    cause->message[0] ? cause->message : "it is no connection string of the form mongodb://host:port/");
+}
+
+/* An '@' within a password leaves its rest in the host's name, and libmongoc takes that. */
+static bool names_a_host_with_at(const mongoc_uri_t *uri) {
+  for (const mongoc_host_list_t *host = mongoc_uri_get_hosts(uri); host; host = host->next)
+    if (strchr(host->host, '@')) return true;
+  return false;
 }
 
 mongoc_uri_t *smig_mongo_uri_parse(const char *text, smig_error_t *error) {
@@ -112,6 +123,11 @@ mongoc_uri_t *smig_mongo_uri_parse(const char *text, smig_error_t *error) {
     return NULL;
   }
   learn_properties(uri);
+  if (names_a_host_with_at(uri)) {
+    set_encoding_error(text, error);
+    mongoc_uri_destroy(uri);
+    return NULL;
+  }
   if (!mongoc_write_concern_is_acknowledged(mongoc_uri_get_write_concern(uri))) {
     smig_error_set(error, SMIG_INVALID_OPTIONS,
                    "the mongo uri asks for w=0: writes that nobody confirms cannot be recorded as done; remove it");

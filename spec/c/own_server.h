@@ -121,11 +121,11 @@ static void own_server_start(own_server_t *server) {
   own_server_wait(server);
 }
 
-static void own_server_freeze(const own_server_t *server) {
+static inline void own_server_freeze(const own_server_t *server) {
   kill(server->pid, SIGSTOP);
 }
 
-static void own_server_thaw(const own_server_t *server) {
+static inline void own_server_thaw(const own_server_t *server) {
   kill(server->pid, SIGCONT);
 }
 
