@@ -222,6 +222,7 @@ static void step_failed(const smig_planned_step_t *planned, smig_outcome_t *outc
   if (cause->value) {
     smig_error_set_value(error, cause->value, cause->value_free);
     cause->value = NULL;
+    cause->value_free = NULL;
   }
 }
 
