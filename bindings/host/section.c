@@ -3,7 +3,8 @@
  * as they are. Users: engine (runs), host_module (loading).
  *
  * The hook looks once in EVERY instructions. Once the run must end it looks at every instruction and line, so that a loop
- * around pcall cannot swallow it. Coroutines older than the section have no hook, and long C calls are not interrupted.
+ * around pcall cannot swallow it. Not interrupted are coroutines older than the section, long C calls, and an endless loop in a
+ * message handler of xpcall: Lua runs the handler of an error that a hook raised without hooks.
  */
 #include "lhost.h"
 
