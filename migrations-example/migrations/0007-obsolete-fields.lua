@@ -27,7 +27,7 @@ local CITY = object {
 }
 
 local COUNTRY = object({
-  _id = NAME, geonameid = WHOLE, name = NAME, iso3 = TEXT, isonumeric = WHOLE, fips = TEXT, continentcode = NAME,
+  _id = TEXT, geonameid = WHOLE, name = NAME, iso3 = TEXT, isonumeric = WHOLE, fips = TEXT, continentcode = NAME,
   capital = { bsonType = { "int", "long", "null" } }, areakm2 = WHOLE, population = WHOLE, tld = TEXT, phone = TEXT,
   postalcoderegex = TEXT, languages = LIST, neighbours = LIST,
   currency = { oneOf = { object { code = NAME, name = NAME }, { bsonType = "null" } } },
