@@ -144,6 +144,15 @@ describe("run", function()
     assert.are.equal("1.2.0", here:run({ "status", "--json" }).json.currentVersion)
   end)
 
+  it("leaves newer data alone that says it is compatible", function()
+    local here <close> = place((A:gsub('description', 'compatible_from = "1.0.0", description')))
+    ends_with(0, here:run { "run" })
+    local result = ends_with(0, here:run { "run", "--target", "1.0.0" })
+    shows(result.out, "Nothing to do: the data is at 1.1.0, newer than the target 1.0.0 and compatible with it.")
+    shows(result.err, " warn ")
+    ends_with(0, here:run { "status", "--check", "--target", "1.0.0" })
+  end)
+
   it("refuses data without a version where it is told to", function()
     local here <close> = place(A)
     server.open(here.database):collection("users"):insert_one { name = "Ada" }
@@ -203,6 +212,18 @@ describe("signals", function()
       assert.are.equal(cli.null, after.lock)
     end)
   end
+
+  it("end a wait for the lock", function()
+    local here <close> = place(ENDLESS)
+    local holder <close> = here:start { "run" }
+    holder:wait_for "under way"
+    local waiting <close> = here:start { "run", "--lock-wait", "forever", "--json" }
+    waiting:wait_for "waiting for the lock"
+    waiting:kill "TERM"
+    assert.are.equal("INTERRUPTED", cli.parse(ends_with(143, waiting:wait(10000)).out).error.code)
+    holder:kill "TERM"
+    ends_with(143, holder:wait())
+  end)
 
   it("end a command that has no run at once", function()
     local here <close> = place(A)
