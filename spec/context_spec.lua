@@ -186,7 +186,7 @@ describe("ctx", function()
       local produce = coroutine.wrap(function()
         for i = 1, 3 do
           users:insert_one { _id = i }
-          coroutine.yield(ctx:try(users.find_one, users, i)._id)
+          coroutine.yield(ctx:try(users.find_one, users, { _id = i })._id)
         end
       end)
       assert.are.same({ 1, 2, 3 }, { produce(), produce(), produce() })

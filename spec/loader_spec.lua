@@ -31,11 +31,14 @@ describe("loading", function()
   end)
 
   it("lists a folder in natural order", function()
-    local path = migrations.folder { ["a10"] = "", ["a9"] = "", ["a09"] = "", ["a09b"] = "", ["A"] = "", ["b99999999999999999999999"] = "",
-      ["b100000000000000000000000"] = "" }
+    local path = migrations.folder {
+      ["a10"] = "", ["a9"] = "", ["a09"] = "", ["a09b"] = "", ["A"] = "", ["b99999999999999999999999"] = "",
+      ["b100000000000000000000000"] = "",
+    }
     local names, types = system.list_directory(path)
-    assert.are.same({ "A", "_shared", "a09", "a9", "a09b", "a10", "b99999999999999999999999", "b100000000000000000000000", "lib" },
-      names)
+    assert.are.same({
+      "A", "_shared", "a09", "a9", "a09b", "a10", "b99999999999999999999999", "b100000000000000000000000", "lib",
+    }, names)
     assert.are.equal("file", types[1])
     assert.are.equal("directory", types[2])
     local none, message = system.list_directory(path .. "/none")
