@@ -79,11 +79,13 @@ bool smig_step_id_valid(const char *id, size_t length, const char **why) {
   return !*why;
 }
 
-/* "migrations/0002-x.lua:3: ", or "" when it is not known where the step stands. */
+/* "migrations/0002-x.lua:3", or NULL when it is not known where the step stands. */
 static char *place_of(const smig_step_t *step) {
-  if (!step->file) return bson_strdup("");
-  if (step->line <= 0) return bson_strdup_printf("%s: ", step->file);
-  return bson_strdup_printf("%s:%d: ", step->file, step->line);
+  if (!step->file) return NULL;
+  char *file = smig_text_escape(step->file, strlen(step->file), SIZE_MAX);
+  char *place = step->line > 0 ? bson_strdup_printf("%s:%d", file, step->line) : bson_strdup(file);
+  bson_free(file);
+  return place;
 }
 
 /* Escaped: nothing has checked these bytes yet, and ill-formed ones would spoil the whole document. */
@@ -114,35 +116,33 @@ static void append_versions(smig_error_t *error, const smig_step_t *step) {
   append_if(details, "to", step->to);
 }
 
-static bool check_id(const smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_id(const smig_chain_t *chain, size_t index, smig_error_t *error) {
   const smig_step_t *step = &chain->steps[index];
   const char *why;
   if (smig_step_id_valid(step->id, step->id_length, &why)) return true;
   if (!step->id) {
-    smig_error_set(error, SMIG_INVALID_STEP_ID, "%sstep %zu has no id; give it one of 1 to 128 bytes", place,
-                   index + 1);
+    smig_error_set(error, SMIG_INVALID_STEP_ID, "step %zu has no id; give it one of 1 to 128 bytes", index + 1);
   } else {
     char *id = smig_text_escape(step->id, step->id_length, QUOTED_LENGTH);
     smig_error_set(error, SMIG_INVALID_STEP_ID,
-                   "%sthe id '%s' of step %zu is not acceptable: %s; give it 1 to 128 bytes of UTF-8 without control "
+                   "the id '%s' of step %zu is not acceptable: %s; give it 1 to 128 bytes of UTF-8 without control "
                    "characters, not beginning with '$' or 'bridge:'",
-                   place, id, index + 1, why);
+                   id, index + 1, why);
     bson_free(id);
   }
   append_step(error, chain, index);
   return false;
 }
 
-static bool check_unique(smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_unique(smig_chain_t *chain, size_t index, smig_error_t *error) {
   const smig_step_t *step = &chain->steps[index];
   size_t former = smig_index_put(&chain->by_id, step->id, index);
   if (former == SMIG_INDEX_NONE) return true;
   char *former_place = place_of(&chain->steps[former]);
-  size_t length = strlen(former_place);
-  if (length) former_place[length - 2] = '\0'; /* without its ": " */
   smig_error_set(error, SMIG_DUPLICATE_STEP_ID,
-                 "%sstep '%s': the id of step %zu is that of step %zu already%s%s%s; give one of them another id",
-                 place, step->id, index + 1, former + 1, length ? " (" : "", former_place, length ? ")" : "");
+                 "step '%s': the id of step %zu is that of step %zu already%s%s%s; give one of them another id",
+                 step->id, index + 1, former + 1, former_place ? " (" : "", former_place ? former_place : "",
+                 former_place ? ")" : "");
   bson_free(former_place);
   append_step(error, chain, index);
   bson_t *details = smig_error_details(error);
@@ -155,12 +155,12 @@ static bool check_unique(smig_chain_t *chain, size_t index, const char *place, s
   return false;
 }
 
-static bool check_present(const smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_present(const smig_chain_t *chain, size_t index, smig_error_t *error) {
   const smig_step_t *step = &chain->steps[index];
   if (step->from && step->to) return true;
   smig_code_t code = step->from ? SMIG_STEP_MISSING_TO : SMIG_STEP_MISSING_FROM;
   const char *field = step->from ? "to" : "from";
-  smig_error_set(error, code, "%sstep '%s': it has no `%s` version; say %s with %s = \"1.2.3\"", place, step->id, field,
+  smig_error_set(error, code, "step '%s': it has no `%s` version; say %s with %s = \"1.2.3\"", step->id, field,
                  step->from ? "where it leads" : "where it begins", field);
   append_step(error, chain, index);
   append_versions(error, step);
@@ -168,64 +168,59 @@ static bool check_present(const smig_chain_t *chain, size_t index, const char *p
 }
 
 /* Normalizes one version of a step in place. */
-static bool check_version(const smig_chain_t *chain, size_t index, const char *place, const char *field,
-                          const char **version, smig_error_t *error) {
-  const smig_step_t *step = &chain->steps[index];
+static bool check_version(const smig_chain_t *chain, size_t index, const char *field, const char **version,
+                          smig_error_t *error) {
+  char *normalized = NULL;
   if (!*version) return true;
-  char *label = bson_strdup_printf("step '%s' %s", step->id, field), *normalized = NULL;
-  smig_error_t cause = SMIG_ERROR_INIT;
-  bool valid = smig_semver_parse(*version, strlen(*version), label, &normalized, &cause);
-  if (valid) {
+  if (smig_semver_parse(*version, strlen(*version), field, &normalized, NULL)) {
     bson_free((char *)*version);
     *version = normalized;
-  } else {
-    smig_error_set(error, cause.code, "%s%s", place, cause.message);
-    append_step(error, chain, index);
-    bson_t *details = smig_error_details(error);
-    if (details) bson_concat(details, cause.details);
-    smig_error_release(&cause);
+    return true;
   }
+  char *label = bson_strdup_printf("step '%s' %s", chain->steps[index].id, field);
+  smig_semver_parse(*version, strlen(*version), label, &normalized, error);
+  append_step(error, chain, index);
   bson_free(label);
-  return valid;
+  return false;
 }
 
-static bool check_versions(smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_versions(smig_chain_t *chain, size_t index, smig_error_t *error) {
   smig_step_t *step = &chain->steps[index];
-  return check_present(chain, index, place, error) && check_version(chain, index, place, "from", &step->from, error) &&
-         check_version(chain, index, place, "to", &step->to, error) &&
-         check_version(chain, index, place, "compatible_from", &step->compatible_from, error);
+  return check_present(chain, index, error) && check_version(chain, index, "from", &step->from, error) &&
+         check_version(chain, index, "to", &step->to, error) &&
+         check_version(chain, index, "compatible_from", &step->compatible_from, error);
 }
 
-static bool check_handler(const smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_handler(const smig_chain_t *chain, size_t index, smig_error_t *error) {
   const smig_step_t *step = &chain->steps[index];
   if (step->up) return true;
   smig_error_set(error, SMIG_INVALID_STEP_HANDLER,
-                 "%sstep '%s': its `up` is not a function; give it one that does its work", place, step->id);
+                 "step '%s': its `up` is not a function; give it one that does its work", step->id);
   append_step(error, chain, index);
   return false;
 }
 
-static bool check_increasing(const smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_increasing(const smig_chain_t *chain, size_t index, smig_error_t *error) {
   const smig_step_t *step = &chain->steps[index];
   int order = smig_semver_compare(step->from, step->to);
   if (order < 0) return true;
   smig_error_set(error, SMIG_NON_INCREASING_STEP,
-                 "%sstep '%s': its from %s is %s its to %s; a step must lead to a greater version", place, step->id,
-                 step->from, order ? "above" : "equal to", step->to);
+                 "step '%s': its from %s is %s its to %s; a step must lead to a greater version", step->id, step->from,
+                 order ? "above" : "equal to", step->to);
   append_step(error, chain, index);
   append_versions(error, step);
   return false;
 }
 
-static bool check_contiguous(const smig_chain_t *chain, size_t index, const char *place, smig_error_t *error) {
+static bool check_contiguous(const smig_chain_t *chain, size_t index, smig_error_t *error) {
   if (index == 0) return true;
   const smig_step_t *step = &chain->steps[index], *previous = &chain->steps[index - 1];
   int order = smig_semver_compare(step->from, previous->to);
   if (order == 0) return true;
   smig_error_set(error, SMIG_CHAIN_NOT_CONTIGUOUS,
-                 "%sstep '%s': its from %s is not the to %s of step '%s' before it, which leaves %s; steps run in the "
+                 "step '%s': its from %s is not the to %s of step '%s' before it, which leaves %s; steps run in the "
                  "order they are registered, each from where the one before it ends",
-                 place, step->id, step->from, previous->to, previous->id, order > 0 ? "a gap" : "an overlap");
+                 step->id, step->from, previous->to, previous->id, order > 0 ? "a gap" : "an overlap");
   append_step(error, chain, index);
   append_versions(error, step);
   bson_t *details = smig_error_details(error);
@@ -238,13 +233,23 @@ static bool check_contiguous(const smig_chain_t *chain, size_t index, const char
   return false;
 }
 
-static bool check_step(smig_chain_t *chain, size_t index, smig_error_t *error) {
-  char *place = place_of(&chain->steps[index]);
-  bool valid = check_id(chain, index, place, error) && check_unique(chain, index, place, error) &&
-               check_versions(chain, index, place, error) && check_handler(chain, index, place, error) &&
-               check_increasing(chain, index, place, error) && check_contiguous(chain, index, place, error);
+/* Says first where the step stands. */
+static void prefix_place(const smig_step_t *step, smig_error_t *error) {
+  char *place = error ? place_of(step) : NULL;
+  if (!place) return;
+  char *message = bson_strdup_printf("%s: %s", place, error->message);
+  bson_free(error->message);
+  error->message = message;
   bson_free(place);
-  return valid;
+}
+
+static bool check_step(smig_chain_t *chain, size_t index, smig_error_t *error) {
+  if (check_id(chain, index, error) && check_unique(chain, index, error) && check_versions(chain, index, error) &&
+      check_handler(chain, index, error) && check_increasing(chain, index, error) &&
+      check_contiguous(chain, index, error))
+    return true;
+  prefix_place(&chain->steps[index], error);
+  return false;
 }
 
 bool smig_chain_validate(smig_chain_t *chain, smig_error_t *error) {

@@ -123,6 +123,11 @@ static bool corrupt(const reader_t *reader, path_t path, const bson_iter_t *iter
   return false;
 }
 
+/* Names differ in their first letter mostly: worth it for the entries' fields. */
+static inline bool is(const char *key, const char *name) {
+  return *key == *name && strcmp(key, name) == 0;
+}
+
 /* A string that C can hold, or NULL. */
 static const char *text_of(const bson_iter_t *iter, uint32_t *length) {
   *length = 0;
@@ -216,29 +221,29 @@ static bool ended_well(const reader_t *reader, path_t path, const bson_iter_t *i
 static bool read_entry_field(const reader_t *reader, path_t path, const bson_iter_t *iter, smig_entry_t *entry) {
   const char *key = path.part[2];
   uint32_t length;
-  if (strcmp(key, "fromVersion") == 0) return read_version(reader, path, iter, &entry->from_version);
-  if (strcmp(key, "toVersion") == 0) return read_version(reader, path, iter, &entry->to_version);
-  if (strcmp(key, "status") == 0) return read_text(reader, path, iter, &entry->status);
-  if (strcmp(key, "stepId") == 0) {
+  if (is(key, "fromVersion")) return read_version(reader, path, iter, &entry->from_version);
+  if (is(key, "toVersion")) return read_version(reader, path, iter, &entry->to_version);
+  if (is(key, "status")) return read_text(reader, path, iter, &entry->status);
+  if (is(key, "stepId")) {
     const char *id;
     if (!read_text(reader, path, iter, &id)) return false;
     return !id || strcmp(id, entry->id) == 0 || corrupt(reader, path, iter, "the key of its entry");
   }
-  if (strcmp(key, "startedAt") == 0)
+  if (is(key, "startedAt"))
     entry->started_at = shown_date(reader->state, iter);
-  else if (strcmp(key, "finishedAt") == 0)
+  else if (is(key, "finishedAt"))
     entry->finished_at = shown_date(reader->state, iter);
-  else if (strcmp(key, "checksum") == 0)
+  else if (is(key, "checksum"))
     entry->checksum = text_of(iter, &length);
-  else if (strcmp(key, "run") == 0)
+  else if (is(key, "run"))
     entry->run = text_of(iter, &length);
-  else if (strcmp(key, "host") == 0)
+  else if (is(key, "host"))
     entry->host = text_of(iter, &length);
-  else if (strcmp(key, "durationMs") == 0)
+  else if (is(key, "durationMs"))
     (void)number_of(iter, &entry->duration_ms);
-  else if (strcmp(key, "attempts") == 0)
+  else if (is(key, "attempts"))
     (void)number_of(iter, &entry->attempts);
-  else if (strcmp(key, "error") == 0 && BSON_ITER_HOLDS_DOCUMENT(iter)) {
+  else if (is(key, "error") && BSON_ITER_HOLDS_DOCUMENT(iter)) {
     const uint8_t *bytes;
     bson_iter_document(iter, &length, &bytes);
     if (!bson_init_static(&entry->error, bytes, length)) bson_init(&entry->error);
@@ -313,17 +318,17 @@ static bool read_lock(const reader_t *reader, const bson_iter_t *iter) {
   while (bson_iter_next(&field)) {
     const char *key = path.part[1] = bson_iter_key(&field);
     bool fine = true;
-    if (strcmp(key, "holder") == 0)
+    if (is(key, "holder"))
       fine = read_text(reader, path, &field, &state->lock.holder);
-    else if (strcmp(key, "fence") == 0)
+    else if (is(key, "fence"))
       fine = read_number(reader, path, &field, &state->lock.fence);
-    else if (strcmp(key, "ttlMs") == 0)
+    else if (is(key, "ttlMs"))
       fine = read_number(reader, path, &field, &state->lock.ttl_ms);
-    else if (strcmp(key, "user") == 0)
+    else if (is(key, "user"))
       fine = read_text(reader, path, &field, &state->lock.user);
-    else if (strcmp(key, "expiresAt") == 0)
+    else if (is(key, "expiresAt"))
       read_expiry(reader, &field);
-    else if (strcmp(key, "acquiredAt") == 0 && date_of(&field, &acquired_ms))
+    else if (is(key, "acquiredAt") && date_of(&field, &acquired_ms))
       smig_clock_iso(acquired_ms, state->lock.acquired_at);
     if (!fine) return false;
   }
@@ -353,9 +358,9 @@ static bool read_bootstrap(const reader_t *reader, const bson_iter_t *iter) {
   if (!enter(iter, &field)) return corrupt(reader, path, iter, "a document or null");
   while (bson_iter_next(&field)) {
     const char *key = path.part[1] = bson_iter_key(&field);
-    if (strcmp(key, "version") == 0) {
+    if (is(key, "version")) {
       if (!read_version(reader, path, &field, &reader->state->bootstrap_version)) return false;
-    } else if (strcmp(key, "mode") == 0) {
+    } else if (is(key, "mode")) {
       if (!read_text(reader, path, &field, &mode)) return false;
     }
   }
@@ -371,19 +376,19 @@ static bool read_data(const reader_t *reader) {
     const char *key = bson_iter_key(&iter);
     path_t path = {{key, NULL, NULL}};
     bool fine = true;
-    if (strcmp(key, "currentVersion") == 0)
+    if (is(key, "currentVersion"))
       fine = read_version(reader, path, &iter, &state->current_version);
-    else if (strcmp(key, "compatibleFrom") == 0)
+    else if (is(key, "compatibleFrom"))
       fine = read_version(reader, path, &iter, &state->compatible_from);
-    else if (strcmp(key, "steps") == 0)
+    else if (is(key, "steps"))
       fine = read_steps(reader, &iter);
-    else if (strcmp(key, "lock") == 0)
+    else if (is(key, "lock"))
       fine = read_lock(reader, &iter);
-    else if (strcmp(key, "checkpoints") == 0)
+    else if (is(key, "checkpoints"))
       fine = read_checkpoints(reader, &iter);
-    else if (strcmp(key, "bootstrap") == 0)
+    else if (is(key, "bootstrap"))
       fine = read_bootstrap(reader, &iter);
-    else if (strcmp(key, "leftovers") == 0)
+    else if (is(key, "leftovers"))
       state->has_leftovers = !BSON_ITER_HOLDS_NULL(&iter) && (!BSON_ITER_HOLDS_BOOL(&iter) || bson_iter_bool(&iter));
     if (!fine) return false;
   }

@@ -23,6 +23,8 @@ static const char cause_missing[] = "it is missing";
 
 typedef struct version {
   uint64_t component[3];
+  const char *start,
+      *end; /* into the text parsed: the version without blanks, `v` and build, which is its normal form */
   const char *prerelease; /* into the text parsed; NULL: none */
   size_t prerelease_length;
 } version_t;
@@ -44,6 +46,7 @@ static bool is_blank(uint32_t c) {
 /* Ill-formed bytes count one each: such a text is no version whatever its length. */
 static bool too_long(const char *text, size_t length) {
   size_t units = 0;
+  if (length <= MAX_LENGTH) return false; /* a unit has at least one byte */
   for (size_t at = 0; at < length && units <= MAX_LENGTH;) {
     uint32_t character = 0;
     size_t size = smig_utf8_decode(text + at, length - at, &character);
@@ -97,12 +100,13 @@ static const char *read_identifiers(const char **at, const char *end, bool numbe
 
 /* NULL when `text` is a version, else why it is not. */
 static const char *parse(const char *text, size_t length, version_t *version) {
-  *version = (version_t){{0, 0, 0}, NULL, 0};
+  *version = (version_t){{0, 0, 0}, NULL, NULL, NULL, 0};
   if (!text) return cause_missing;
   if (too_long(text, length)) return cause_length;
   trim(&text, &length);
   const char *at = text, *end = text + length;
   if (at < end && *at == 'v') at++;
+  version->start = at;
   const char *component_cause = NULL; /* as in npm, the form is judged before the size of the numbers */
   for (int i = 0; i < 3; i++) {
     if (i > 0 && (at == end || *at++ != '.')) return cause_form;
@@ -118,6 +122,7 @@ static const char *parse(const char *text, size_t length, version_t *version) {
     if ((cause = read_identifiers(&at, end, true))) return cause;
     version->prerelease_length = (size_t)(at - version->prerelease);
   }
+  version->end = at;
   if (at < end && *at == '+') {
     at++;
     if ((cause = read_identifiers(&at, end, false))) return cause;
@@ -130,10 +135,7 @@ bool smig_semver_parse(const char *text, size_t length, const char *label, char 
   version_t version;
   const char *cause = parse(text, length, &version);
   if (!cause) {
-    *normalized = bson_strdup_printf("%llu.%llu.%llu%s%.*s", (unsigned long long)version.component[0],
-                                     (unsigned long long)version.component[1], (unsigned long long)version.component[2],
-                                     version.prerelease ? "-" : "", (int)version.prerelease_length,
-                                     version.prerelease ? version.prerelease : "");
+    *normalized = bson_strndup(version.start, (size_t)(version.end - version.start));
     return true;
   }
   *normalized = NULL;
@@ -206,6 +208,7 @@ static int compare_prerelease(const version_t *left, const version_t *right) {
 
 int smig_semver_compare(const char *left, const char *right) {
   version_t a, b;
+  if (strcmp(left, right) == 0) return 0;
   parse(left, strlen(left), &a);
   parse(right, strlen(right), &b);
   for (int i = 0; i < 3; i++) {
