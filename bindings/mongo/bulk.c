@@ -68,14 +68,16 @@ static void need(lua_State *L, int idx, const char *field, model_kind_t kind, lu
 static void add_model(lua_State *L, lmongo_call_t *call, int idx, lua_Integer place, bson_t *opts) {
   model_kind_t kind = check_model(L, idx, place);
   model_options_t model = {0};
-  kit_read_options(L, -2, models[kind].name, models[kind].options, &model);
+  kit_read_options(L, -1, models[kind].name, models[kind].options, &model);
   mongoc_bulk_operation_t *bulk = call->bulk;
   const bson_t *filter = NULL;
   bool is_pipeline, done = false;
   bson_error_t cause;
+  int filter_box = 0;
   if (kind != INSERT_ONE) {
     need(L, model.filter, "filter", kind, place);
     filter = lmongo_check_filter(L, model.filter, true);
+    filter_box = lua_gettop(L);
     lmongo_append_document(L, model.array_filters, LBSON_ARRAY, opts, "arrayFilters", "array_filters");
     lmongo_append_hint(L, model.hint, opts);
     lmongo_append_document(L, model.collation, LBSON_DOCUMENT, opts, "collation", "collation");
@@ -110,6 +112,8 @@ static void add_model(lua_State *L, lmongo_call_t *call, int idx, lua_Integer pl
     break;
   }
   if (!done) kit_raise_argument(L, "model %lld of bulk_write: %s", (long long)place, cause.message);
+  if (lua_gettop(L) != filter_box) lmongo_pop_box(L); /* of the document */
+  if (filter_box) lmongo_pop_box(L);
   bson_reinit(opts);
 }
 

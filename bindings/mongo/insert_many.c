@@ -198,7 +198,8 @@ int lmongo_insert_many(lua_State *L) {
   int ids = lua_gettop(L);
   bool goes_on = true;
   for (lua_Integer i = 1; goes_on && push_element(L, is_iterator, i); i++) {
-    bson_t *document = bson_copy(lmongo_check_insert(L, -1));
+    bson_t *document = lmongo_check_insert(L, -1);
+    ((kit_box_t *)lua_touserdata(L, -1))->pointer = NULL; /* it is the batch's now */
     insertion->documents[insertion->count++] = document;
     insertion->bytes += document->len;
     lua_settop(L, ids);

@@ -126,6 +126,8 @@ void lmongo_append_extra(lua_State *L, int idx, bson_t *to);
 
 /* bson_destroy, for boxes. */
 void lmongo_free_bson(void *document);
+/* Frees what the box on top owns, now: the collector does not see the driver's memory. */
+void lmongo_pop_box(lua_State *L);
 /* mongoc_read_prefs_destroy, likewise. */
 void lmongo_free_read_prefs(void *prefs);
 
@@ -135,7 +137,7 @@ const bson_t *lmongo_check_filter(lua_State *L, int arg, bool required);
 const bson_t *lmongo_check_update(lua_State *L, int idx, const char *operation, bool *is_pipeline);
 const bson_t *lmongo_check_replacement(lua_State *L, int idx, const char *operation);
 /* The document at idx with an `_id`, made when it has none, first. Pushes a box that owns it. */
-const bson_t *lmongo_check_insert(lua_State *L, int idx);
+bson_t *lmongo_check_insert(lua_State *L, int idx);
 
 /* -------------------------------------------------------------------- call */
 

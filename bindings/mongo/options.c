@@ -123,6 +123,11 @@ void lmongo_read_preference(lua_State *L, int idx, mongoc_read_prefs_t **prefs) 
 
 /* ------------------------------------------------------------------ fields */
 
+void lmongo_pop_box(lua_State *L) {
+  kit_box_free(lua_touserdata(L, -1));
+  lua_pop(L, 1);
+}
+
 void lmongo_append_document(lua_State *L, int idx, lbson_role_t role, bson_t *to, const char *key, const char *what) {
   if (!idx) return;
   bool is_array = false;
@@ -134,7 +139,7 @@ void lmongo_append_document(lua_State *L, int idx, lbson_role_t role, bson_t *to
     BSON_APPEND_ARRAY(to, key, document);
   else
     BSON_APPEND_DOCUMENT(to, key, document);
-  lua_pop(L, 1);
+  lmongo_pop_box(L);
 }
 
 void lmongo_append_hint(lua_State *L, int idx, bson_t *to) {
@@ -156,7 +161,7 @@ void lmongo_append_extra(lua_State *L, int idx, bson_t *to) {
     }
   }
   bson_concat(to, extra);
-  lua_pop(L, 1);
+  lmongo_pop_box(L);
 }
 
 /* --------------------------------------------------------------- arguments */
@@ -222,9 +227,9 @@ const bson_t *lmongo_check_replacement(lua_State *L, int idx, const char *operat
   return replacement;
 }
 
-const bson_t *lmongo_check_insert(lua_State *L, int idx) {
+bson_t *lmongo_check_insert(lua_State *L, int idx) {
   bool is_array = false;
-  const bson_t *document = lbson_check(L, idx, LBSON_DOCUMENT, "document", &is_array);
+  bson_t *document = lbson_check(L, idx, LBSON_DOCUMENT, "document", &is_array);
   if (is_array) kit_raise_argument(L, "cannot insert an array: a document is expected");
   if (bson_has_field(document, "_id")) return document;
   bson_oid_t id;
@@ -234,6 +239,7 @@ const bson_t *lmongo_check_insert(lua_State *L, int idx) {
   box->pointer = whole;
   BSON_APPEND_OID(whole, "_id", &id);
   bson_concat(whole, document);
+  kit_box_free(lua_touserdata(L, -2));
   lua_remove(L, -2);
   return whole;
 }

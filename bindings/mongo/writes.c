@@ -33,6 +33,7 @@ int lmongo_insert_one(lua_State *L) {
   }
   lua_createtable(L, 0, 1);
   lmongo_set_value(L, "inserted_id", document, "_id");
+  kit_box_free(lua_touserdata(L, -2));
   lmongo_call_end(call);
   return 1;
 }
