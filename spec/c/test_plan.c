@@ -1,56 +1,6 @@
-/* Resolving, planning, agreement, drift, and results of plans. */
-#include "check.h"
-#include "details.h"
-#include "plan.h"
+/* Resolving, planning, and the results of plans. */
 #include "result.h"
-
-static bool up(smig_ctx_t *ctx, void *user, smig_error_t *error) {
-  (void)ctx, (void)user, (void)error;
-  return true;
-}
-
-/* What a case plans over. `steps` is "a 1.0.0 1.1.0, b 1.1.0 2.0.0". */
-typedef struct scene {
-  smig_chain_t chain;
-  smig_ledger_state_t state;
-  smig_plan_options_t options;
-  smig_resolved_t resolved;
-  smig_error_t error;
-} scene_t;
-
-static void open_scene(scene_t *scene, const char *steps, const char *ledger, const char *target) {
-  memset(scene, 0, sizeof *scene);
-  smig_chain_init(&scene->chain);
-  for (const char *at = steps; *at;) {
-    char id[64], from[64], to[64];
-    int length = 0;
-    if (sscanf(at, " %63s %63s %63[^, ]%n", id, from, to, &length) != 3) abort();
-    smig_step_t step = {.id = id, .from = from, .to = to, .up = up};
-    smig_chain_add(&scene->chain, &step);
-    at += length + (at[length] == ',');
-  }
-  CHECK(smig_chain_validate(&scene->chain, &scene->error), ": %s", scene->error.message);
-  bson_t *data = ledger ? document(ledger) : NULL;
-  CHECK(smig_ledger_state_parse(&scene->state, data, 0, "memory", &scene->error), ": %s", scene->error.message);
-  if (data) bson_destroy(data);
-  scene->options.target_version = target;
-}
-
-static bool resolve(scene_t *scene, bool fresh) {
-  smig_resolved_release(&scene->resolved);
-  return smig_plan_resolve(&scene->chain, &scene->state, &scene->options, fresh, &scene->resolved, &scene->error);
-}
-
-static bool agree(scene_t *scene) {
-  return smig_plan_check_agreement(&scene->chain, &scene->state, &scene->resolved, &scene->error);
-}
-
-static void close_scene(scene_t *scene) {
-  smig_resolved_release(&scene->resolved);
-  smig_ledger_state_release(&scene->state);
-  smig_chain_release(&scene->chain);
-  smig_error_release(&scene->error);
-}
+#include "scene.h"
 
 /* The plan as text: "a 1.0.0 1.1.0, b 1.1.0 2.0.0!" with ! at a skip forward. */
 static void check_planned(const smig_resolved_t *resolved, const char *expected) {
@@ -63,8 +13,6 @@ static void check_planned(const smig_resolved_t *resolved, const char *expected)
   CHECK_STR(text->str, expected);
   bson_string_free(text, true);
 }
-
-static const char three[] = "a 1.0.0 1.1.0, b 1.1.0 1.2.0, c 1.2.0 2.0.0";
 
 /* ----------------------------------------------------------- resolving */
 
@@ -350,191 +298,6 @@ static void a_newer_ledger_names_the_step_that_broke_older_programs(void) {
              "deploy a program whose target is at least 3.0.0, or put back a backup of the data");
 }
 
-/* ------------------------------------------------------------ agreement */
-
-#define ENTRY(id, from, to) "'" id "': {'fromVersion': '" from "', 'toVersion': '" to "', 'status': 'applied'}"
-
-static void agrees(const char *steps, const char *ledger, const char *target) {
-  scene_t scene;
-  open_scene(&scene, steps, ledger, target);
-  scene.options.bridge = true;
-  CHECK(resolve(&scene, true), ": %s: %s", ledger, scene.error.message);
-  CHECK(agree(&scene), ": %s: %s", ledger, scene.error.message);
-  close_scene(&scene);
-}
-
-static void what_agrees(void) {
-  agrees(three, NULL, "2.0.0");
-  agrees("", NULL, "2.0.0");
-  agrees(three, "{'currentVersion': '1.2.0'}", "2.0.0"); /* nothing tells where recording began */
-  agrees(
-      three,
-      "{'currentVersion': '1.2.0', 'steps': {" ENTRY("a", "v1.0.0", "1.1.0+x") ", " ENTRY("b", "1.1.0", "1.2.0") "}}",
-      "2.0.0");
-  /* recording began at the lowest from; at a bootstrap; at a baseline */
-  agrees(three, "{'currentVersion': '1.2.0', 'steps': {" ENTRY("b", "1.1.0", "1.2.0") "}}", "2.0.0");
-  agrees(three, "{'currentVersion': '1.2.0', 'bootstrap': {'version': '1.2.0'}}", "2.0.0");
-  agrees(three,
-         "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("a", "1.0.0", "1.1.0") "}}",
-         "2.0.0");
-  /* pruned, newer, reaching over the end, bridges, versions missing, not applied */
-  agrees(three,
-         "{'currentVersion': '1.0.0', 'bootstrap': {'version': '0.8.0'}, 'steps': {" ENTRY(
-             "x", "0.8.0", "0.9.0") ", " ENTRY("y", "0.9.0", "1.0.0") "}}",
-         "2.0.0");
-  agrees(three,
-         "{'currentVersion': '3.0.0', 'bootstrap': {'version': '3.0.0'}, 'steps': {" ENTRY("z", "2.0.0", "3.0.0") "}}",
-         "3.0.0");
-  agrees(three,
-         "{'currentVersion': '1.0.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("z", "1.2.0", "2.5.0") "}}",
-         "2.0.0");
-  agrees(three,
-         "{'currentVersion': '1.2.0', 'bootstrap': {'version': '1.2.0'}, 'steps': {" ENTRY("bridge:1.2.0", "1.1.0",
-                                                                                           "1.2.0") "}}",
-         "2.0.0");
-  agrees(three,
-         "{'currentVersion': '2.0.0', 'bootstrap': {'version': '2.0.0'}, 'steps': {" ENTRY("bridge:2.5.0", "2.0.0",
-                                                                                           "2.5.0") "}}",
-         "2.5.0"); /* planned once more: exempt */
-  agrees(three,
-         "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {'a': {'status': 'applied'}, 'x': "
-         "{'status': 'applied', 'fromVersion': '1.0.0'}, 'y': {'status': 'applied', 'toVersion': '1.1.0'}}}",
-         "2.0.0");
-  agrees(three,
-         "{'currentVersion': '1.0.0', 'steps': {'a': {'status': 'failed', 'fromVersion': '1.0.0', 'toVersion': "
-         "'1.0.5'}, 'x': {'status': 'interrupted', 'fromVersion': '1.0.0', 'toVersion': '1.1.0'}, 'b': {}}}",
-         "2.0.0");
-}
-
-/* `violations` is "step_id kind recorded_from recorded_to chain_from chain_to; …" with - for what is missing. */
-static void disagrees(const char *steps, const char *ledger, const char *target, const char *violations,
-                      const char *what) {
-  scene_t scene;
-  open_scene(&scene, steps, ledger, target);
-  CHECK(resolve(&scene, true), ": %s: %s", ledger, scene.error.message);
-  CHECK(!agree(&scene), ": %s", ledger);
-  bson_string_t *text = bson_string_new(NULL);
-  static const char *const keys[] = {"step_id", "kind", "recorded_from", "recorded_to", "chain_from", "chain_to"};
-  for (int i = 0; i < 9; i++) {
-    for (size_t j = 0; j < 6; j++) {
-      char path[64];
-      snprintf(path, sizeof path, "violations.%d.%s", i, keys[j]);
-      const char *value = detail(&scene.error, path);
-      if (!j && !value) break;
-      bson_string_append_printf(text, "%s%s", j ? " " : i ? "; " : "", value ? value : "-");
-    }
-  }
-  CHECK_STR(text->str, violations);
-  bson_string_free(text, true);
-  char *message = bson_strdup_printf("the ledger and the chain disagree: %s; put the chain right, or the record with "
-                                     "`repair`, or give another ledger_name if this ledger is another program's",
-                                     what);
-  check_error(&scene.error, SMIG_LEDGER_CHAIN_MISMATCH, message);
-  bson_free(message);
-  close_scene(&scene);
-}
-
-static void what_disagrees(void) {
-  /* an applied step with other versions; a version that is missing is not compared */
-  disagrees(
-      three,
-      "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("a", "1.0.0", "1.0.5") "}}",
-      "2.0.0", "a versions-differ 1.0.0 1.0.5 1.0.0 1.1.0",
-      "step 'a' was applied as 1.0.0 -> 1.0.5 but the chain has it as 1.0.0 -> 1.1.0");
-  disagrees(three, "{'currentVersion': '1.1.0', 'steps': {'a': {'fromVersion': '0.9.0', 'status': 'applied'}}}",
-            "2.0.0", "a versions-differ 0.9.0 - 1.0.0 1.1.0",
-            "step 'a' was applied as 0.9.0 -> ? but the chain has it as 1.0.0 -> 1.1.0");
-  /* a renamed step: one is unknown, the other not recorded */
-  disagrees(
-      three,
-      "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("old", "1.0.0", "1.1.0") "}}",
-      "2.0.0", "old not-in-chain 1.0.0 1.1.0 - -; a not-recorded - - 1.0.0 1.1.0",
-      "step 'old' was applied as 1.0.0 -> 1.1.0 but is not in the chain; step 'a' (1.0.0 -> 1.1.0) has no applied "
-      "record although the data is at 1.1.0");
-  /* a step that another branch put below the current version */
-  disagrees(
-      "a 1.0.0 1.1.0, new 1.1.0 1.1.5, b 1.1.5 1.2.0, c 1.2.0 2.0.0",
-      "{'currentVersion': '1.2.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY(
-          "a", "1.0.0", "1.1.0") ", " ENTRY("b", "1.1.0", "1.2.0") "}}",
-      "2.0.0", "b versions-differ 1.1.0 1.2.0 1.1.5 1.2.0; new not-recorded - - 1.1.0 1.1.5",
-      "step 'b' was applied as 1.1.0 -> 1.2.0 but the chain has it as 1.1.5 -> 1.2.0; step 'new' (1.1.0 -> 1.1.5) "
-      "has no applied record although the data is at 1.2.0");
-  /* recorded, but only as failed */
-  disagrees(three, "{'currentVersion': '1.1.0', 'steps': {'a': {'fromVersion': '1.0.0', 'status': 'failed'}}}", "2.0.0",
-            "a not-recorded - - 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0");
-  /* recording began inside a step that must then have been run */
-  disagrees(three, "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.5'}}", "2.0.0",
-            "a not-recorded - - 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0");
-  /* a bridge went over a step that came later */
-  disagrees(three,
-            "{'currentVersion': '1.2.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY(
-                "a", "1.0.0", "1.1.0") ", " ENTRY("bridge:1.2.0", "1.1.0", "1.2.0") "}}",
-            "2.0.0", "b not-recorded - - 1.1.0 1.2.0",
-            "step 'b' (1.1.0 -> 1.2.0) has no applied record although the data is at 1.2.0");
-  /* about to run again, also over a ledger whose version was lost */
-  disagrees(
-      three,
-      "{'currentVersion': '1.0.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("b", "1.1.0", "1.2.0") "}}",
-      "2.0.0", "b already-applied 1.1.0 1.2.0 1.1.0 1.2.0",
-      "step 'b' (1.1.0 -> 1.2.0) is about to run but was applied as 1.1.0 -> 1.2.0 already");
-  disagrees(three, "{'currentVersion': null, 'steps': {" ENTRY("a", "1.0.0", "1.1.0") "}}", "1.1.0",
-            "a already-applied 1.0.0 1.1.0 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) is about to run but was applied as 1.0.0 -> 1.1.0 already");
-  /* a foreign ledger's id, kept on one line */
-  disagrees(three, "{'currentVersion': '1.0.0', 'steps': {" ENTRY("x\\ny", "1.0.0", "1.1.0") "}}", "2.0.0",
-            "x\ny not-in-chain 1.0.0 1.1.0 - -",
-            "step 'x\\x0ay' was applied as 1.0.0 -> 1.1.0 but is not in the chain");
-}
-
-static void many_violations_are_counted(void) {
-  scene_t scene;
-  bson_string_t *ledger = bson_string_new("{'currentVersion': '1.0.0', 'steps': {");
-  for (int i = 0; i < 25; i++)
-    bson_string_append_printf(ledger, "%s'x%d': {'fromVersion': '1.0.0', 'toVersion': '1.1.0', 'status': 'applied'}",
-                              i ? ", " : "", i);
-  bson_string_append(ledger, "}}");
-  open_scene(&scene, three, ledger->str, "2.0.0");
-  CHECK(resolve(&scene, true) && !agree(&scene));
-  CHECK(strstr(scene.error.message, "step 'x19'") && !strstr(scene.error.message, "step 'x20'") &&
-            strstr(scene.error.message, "; and 5 more; put"),
-        ": %s", scene.error.message);
-  CHECK_STR(detail(&scene.error, "violations.24.step_id"), "x24");
-  CHECK(!smig_plan_check_agreement(&scene.chain, &scene.state, &scene.resolved, NULL));
-  bson_string_free(ledger, true);
-  close_scene(&scene);
-}
-
-/* ---------------------------------------------------------------- drift */
-
-static void checksums_of_applied_steps_are_compared(void) {
-  static const struct {
-    const char *checksum, *entry;
-    bool drifted;
-  } cases[] = {
-      {"sha256:aa", "{'status': 'applied', 'checksum': 'sha256:bb'}", true},
-      {"sha256:aa", "{'status': 'applied', 'checksum': 'sha256:aa'}", false},
-      {"sha256:aa", "{'status': 'applied'}", false},
-      {"sha256:aa", "{'status': 'failed', 'checksum': 'sha256:bb'}", false},
-      {NULL, "{'status': 'applied', 'checksum': 'sha256:bb'}", false},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    scene_t scene;
-    char *ledger = bson_strdup_printf("{'steps': {'a': %s}}", cases[i].entry);
-    open_scene(&scene, three, ledger, "2.0.0");
-    const smig_entry_t *entry = (const smig_entry_t *)&scene;
-    smig_step_t step = scene.chain.steps[0];
-    step.checksum = cases[i].checksum;
-    CHECK(smig_plan_drifted(&step, &scene.state, &entry) == cases[i].drifted, ": case %zu", i);
-    CHECK(entry == (cases[i].drifted ? &scene.state.entries[0] : NULL), ": case %zu", i);
-    step.id = "unknown";
-    CHECK(!smig_plan_drifted(&step, &scene.state, &entry) && !entry);
-    bson_free(ledger);
-    close_scene(&scene);
-  }
-}
-
 /* -------------------------------------------------------------- results */
 
 static void shows(const smig_result_t *result, const char *expected) {
@@ -627,10 +390,6 @@ int main(void) {
   RUN(data_below_the_chain);
   RUN(a_newer_ledger_may_be_compatible);
   RUN(a_newer_ledger_names_the_step_that_broke_older_programs);
-  RUN(what_agrees);
-  RUN(what_disagrees);
-  RUN(many_violations_are_counted);
-  RUN(checksums_of_applied_steps_are_compared);
   RUN(a_plan_shows_what_would_run);
   RUN(a_run_shows_what_it_did);
   RUN(names_of_statuses_and_modes);
