@@ -96,7 +96,7 @@ const luaL_Reg kit_error_methods[] = {{"is", error_is}, {"has_label", error_has_
 
 /* -------------------------------------------------------------------- fields */
 
-/* Each pushes one value; `iter` is the field in the details, or NULL when it is not there. */
+/* Each pushes one value of the error object at 1; `iter` is the field in the details, or NULL when it is not there. */
 typedef void (*push_field_fn)(lua_State *L, const smig_error_t *error, const bson_iter_t *iter);
 
 static void push_code(lua_State *L, const smig_error_t *error, const bson_iter_t *iter) {
@@ -111,26 +111,15 @@ static void push_message(lua_State *L, const smig_error_t *error, const bson_ite
 
 static void push_as_is(lua_State *L, const smig_error_t *error, const bson_iter_t *iter) {
   (void)error;
-  bson_t document;
-  const uint8_t *bytes;
-  uint32_t length;
   if (!iter) {
     lua_pushnil(L);
-    return;
-  }
-  if (BSON_ITER_HOLDS_DOCUMENT(iter))
-    bson_iter_document(iter, &length, &bytes);
-  else if (BSON_ITER_HOLDS_ARRAY(iter))
-    bson_iter_array(iter, &length, &bytes);
-  else {
+  } else if (BSON_ITER_HOLDS_DOCUMENT(iter) || BSON_ITER_HOLDS_ARRAY(iter)) {
+    lua_getfield(L, 1, "details"); /* where it is a table already */
+    lua_getfield(L, -1, bson_iter_key(iter));
+    lua_remove(L, -2);
+  } else {
     lbson_push_value(L, iter);
-    return;
   }
-  if (bson_init_static(&document, bytes, length))
-    lbson_push_table(L, &document);
-  else
-    lua_newtable(L);
-  kit_freeze(L, -1);
 }
 
 static void push_category(lua_State *L, const smig_error_t *error, const bson_iter_t *iter) {

@@ -112,7 +112,10 @@ static void unwrap_carried(lua_State *L, kit_error_object_t *object) {
       lua_pop(L, 2);
     }
   }
-  lua_setfield(L, -2, "value");
+  if (lua_type(L, -1) == LUA_TSTRING)
+    lua_pop(L, 1); /* it is the message */
+  else
+    lua_setfield(L, -2, "value");
   lua_pop(L, 1);
   smig_error_set_value(&object->error, NULL, NULL);
 }
@@ -188,8 +191,12 @@ void kit_to_error(lua_State *L, int idx, smig_error_t *error) {
   }
 }
 
-/* Body of kit_push_text: luaL_tolstring may run a __tostring that fails. */
+/* Body of kit_push_text: this may run a __tostring that fails. A table without one gives its `message`, never its address. */
 static int to_text(lua_State *L) {
+  if (lua_type(L, 1) == LUA_TTABLE && luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL) {
+    if (lua_getfield(L, 1, "message") != LUA_TSTRING) lua_pushliteral(L, "step raised a table");
+    return 1;
+  }
   luaL_tolstring(L, 1, NULL);
   return 1;
 }
