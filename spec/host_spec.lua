@@ -302,7 +302,14 @@ describe("an interrupted step", function()
       migration:step("only"):from("1.0.0"):to("1.1.0"):up(function()
         io.stdout:write "stepping\n"
         io.stdout:flush()
-        while true do if arg[1] == "sleep" then process.sleep_ms(60000) process.sleep_ms(60000) end end
+        while true do
+          if arg[1] == "sleep" then -- each sleep ends by one signal
+            process.sleep_ms(60000)
+            io.stdout:write "woken\n"
+            io.stdout:flush()
+            process.sleep_ms(60000)
+          end
+        end
       end)
       process.handle_signals(migration)
       local ok, problem = pcall(migration.run, migration)
@@ -317,10 +324,11 @@ describe("an interrupted step", function()
       local result = child:wait(20000)
       assert.are.equal("stepping\nINTERRUPTED " .. number, result.out)
 
-      command[#command + 1] = "sleep" -- each of the two sleeps ends by one signal: the third would be needed
+      command[#command + 1] = "sleep"
       child = process.start(command)
       child:wait_for "stepping"
       child:kill(signal)
+      child:wait_for "woken"
       child:kill(signal == "INT" and "TERM" or "INT")
       result = child:wait(20000)
       assert.are.equal(128 + (signal == "INT" and 15 or 2), result.status)

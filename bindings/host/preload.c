@@ -15,7 +15,7 @@ static const char argparse[] = "argparse";
 /* (name, …) -> what the chunk returns; upvalue: the source */
 static int run_embedded(lua_State *L) {
   const lhost_embedded_t *source = lua_touserdata(L, lua_upvalueindex(1));
-  if (luaL_loadbufferx(L, source->source, source->length, source->chunk, "t") != LUA_OK) return lua_error(L);
+  if (luaL_loadbufferx(L, source->code, source->length, source->chunk, "b") != LUA_OK) return lua_error(L);
   lua_pushstring(L, source->name);
   lua_call(L, 1, 1);
   return 1;

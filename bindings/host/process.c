@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,19 +19,11 @@
 
 /* ------------------------------------------------------------------ digest */
 
-static EVP_MD *sha256_method; /* fetching costs more than hashing a small file: once a process */
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-
-static void fetch_sha256(void) {
-  sha256_method = EVP_MD_fetch(NULL, "SHA256", NULL);
-}
-
 bool lhost_sha256(const void *data, size_t length, char out[LHOST_SHA256_SIZE]) {
   static const char digits[] = "0123456789abcdef";
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  pthread_once(&sha256_once, fetch_sha256);
-  if (!sha256_method || !EVP_Digest(data, length, digest, &size, sha256_method, NULL)) return false;
+  if (!EVP_Digest(data, length, digest, &size, EVP_sha256(), NULL)) return false;
   for (unsigned int i = 0; i < size; i++) {
     out[2 * i] = digits[digest[i] >> 4];
     out[2 * i + 1] = digits[digest[i] & 15];
