@@ -1,5 +1,5 @@
--- "DE,FR,," becomes ["DE", "FR"]: parts are trimmed, empty ones dropped. Only fields that still are strings
--- are touched, so the step may run again from any point.
+-- "DE,FR,," becomes ["DE", "FR"]: parts are trimmed, empty ones dropped. Only fields that are no arrays yet are touched,
+-- so the step may run again from any point. (`$type = "string"` would not do: it also finds arrays of strings.)
 local function split(field)
   local trimmed = { ["$trim"] = { input = "$$this" } }
   local parts = { ["$map"] = { input = { ["$split"] = { field, "," } }, ["in"] = trimmed } }
@@ -14,7 +14,7 @@ return {
   up = function(ctx)
     local countries = ctx.mongo:collection "countries"
     for _, field in ipairs { "neighbours", "languages" } do
-      local still_text = { [field] = { ["$type"] = "string" } }
+      local still_text = { [field] = { ["$not"] = { ["$type"] = "array" } } }
       countries:update_many(still_text, { { ["$set"] = { [field] = split("$" .. field) } } })
     end
   end,
