@@ -113,8 +113,7 @@ static bool try_acquire(smig_run_t *run, bool dead, bool *won, int64_t *sent_boo
   bool answered =
       engine->ledger->ops->acquire(engine->ledger, &run->lease, &acquire, won, &locked, sent_boot_ms, error);
   if (answered && *won) {
-    smig_ledger_state_release(&run->survey.state);
-    run->survey.state = locked;
+    smig_ledger_state_move(&run->survey.state, &locked);
     run->locked = true;
     if (former) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL, "took over the lock that %s had not released%s", former,

@@ -256,8 +256,9 @@ static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_er
 
 static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
   const smig_resolved_t *resolved = &run->survey.resolved;
-  const char *compatible_from = resolved->bootstrap_version_to_persist ? resolved->bootstrap_version_to_persist
-                                                                       : run->survey.state.compatible_from;
+  /* A ledger that does not say was written for programs of the version it has. */
+  const char *compatible_from = run->survey.state.compatible_from;
+  if (!compatible_from) compatible_from = resolved->effective_current_version;
   smig_outcome_t outcome = *first;
   for (size_t i = 0; i < resolved->planned_count; i++) {
     smig_run_step(run, &resolved->planned[i], &outcome);

@@ -38,14 +38,31 @@ local function belongs(setting, command)
   return false
 end
 
+-- The option names that may occur among the words: whole long ones, and each letter of short ones.
+local function mentioned(words)
+  local names = {}
+  for _, word in ipairs(words) do
+    if word:sub(1, 2) == "--" then
+      names[word:match "^[^=]*"] = true
+    elseif word:sub(1, 1) == "-" then
+      for letter in word:gmatch "%a" do
+        names["-" .. letter] = true
+      end
+    end
+  end
+  return names
+end
+
 -- Argument and options by name. Every option is accepted here; whose it is is checked afterwards, for a better message.
+-- argparse is told of the mentioned options only (and of --help, so that it knows what an option looks like): declaring all
+-- of them took longer than a no-op run may.
 local function parse(words)
   local parser = require "argparse"():add_help(false)
   parser:argument("words"):args "*"
-  local flags = {}
+  local flags, given = {}, mentioned(words)
   for _, setting in ipairs(settings) do
-    if setting.flag then
-      flags[#flags + 1] = setting.flag
+    flags[#flags + 1] = setting.flag
+    if setting.flag and (given[setting.flag] or given[setting.short] or setting.name == "help") then
       local names = (setting.short and setting.short .. " " or "") .. setting.flag
       local option = setting.kind == "switch" and parser:flag(names) or parser:option(names)
       option:target(setting.name)
