@@ -7,10 +7,25 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* A key as text for a message: what is no printable UTF-8 is escaped. */
+static void add_key(luaL_Buffer *out, const char *key, size_t length) {
+  bool valid = bson_utf8_validate(key, length, false);
+  for (size_t i = 0; i < length; i++) {
+    unsigned char c = (unsigned char)key[i];
+    if (c >= 0x20 && c != 0x7f && (c < 0x80 || valid)) {
+      luaL_addchar(out, (char)c);
+    } else {
+      char escaped[8];
+      bson_snprintf(escaped, sizeof escaped, "\\x%02x", c);
+      luaL_addstring(out, escaped);
+    }
+  }
+}
+
 static void add_part(luaL_Buffer *out, bool *first, const char *key, size_t length, lua_Integer index) {
   if (key) {
     if (!*first) luaL_addchar(out, '.');
-    luaL_addlstring(out, key, length);
+    add_key(out, key, length);
   } else {
     char digits[32];
     bson_snprintf(digits, sizeof digits, "[%lld]", (long long)index);
