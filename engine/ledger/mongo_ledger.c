@@ -8,7 +8,7 @@
 
 enum {
   LIMIT_MS = 10000,        /* of one command on the run's connection */
-  PATIENCE_MS = 30000,     /* outlasts the election of a primary */
+  PATIENCE_MS = 20000,     /* outlasts the election of a primary */
   BEAT_LIMIT_MAX_MS = 5000 /* of one command on the heartbeat's connection */
 };
 

@@ -102,7 +102,12 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
       }
     }
     if (!smig_mongo_ledger_unclear(&lower) || !smig_mongo_ledger_again(&patience)) {
-      smig_mongo_ledger_fail(self, "create the unique index nameId_1 of", &lower, error);
+      bool forbidden = smig_mongo_ledger_native(&lower) == UNAUTHORIZED;
+      smig_mongo_ledger_fail(self,
+                             forbidden ? "create the unique index nameId_1 (grant createIndex, or create it and grant "
+                                         "listIndexes) of"
+                                       : "create the unique index nameId_1 of",
+                             &lower, error);
       return false;
     }
     smig_error_release(&lower);

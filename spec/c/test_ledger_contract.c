@@ -1,115 +1,8 @@
 /*
  * The contract of every ledger backend: one suite of cases over smig_ledger_t, run over the ledger in memory and the one in
- * MongoDB (the server that SMARTMIGRATION_TEST_MONGO_URI names).
+ * MongoDB (the server that SMARTMIGRATION_TEST_MONGO_URI names). Its races stand in test_ledger_races.c.
  */
-#include "backends.h"
-
-#include <pthread.h>
-
-enum { TTL_MS = 60000 };
-
-static const backend_t *backend;
-static instance_t first, second; /* two processes */
-static smig_ledger_t *one, *two;
-static smig_lease_t lease, rival;
-static smig_error_t error = SMIG_ERROR_INIT;
-
-static void set_up(void) {
-  backend->reset();
-  first = backend->open();
-  second = backend->open();
-  one = first.ledger;
-  two = second.ledger;
-  smig_lease_new(&lease, TTL_MS);
-  smig_lease_new(&rival, TTL_MS);
-}
-
-static void tear_down(void) {
-  instance_close(first);
-  instance_close(second);
-  smig_error_release(&error);
-}
-
-/* Reads and tries to lock; *state, if it is wanted, is the ledger as locked and to be released. */
-static bool try_lock(smig_ledger_t *ledger, smig_lease_t *as, bool dead, smig_ledger_state_t *state) {
-  smig_ledger_state_t seen, unwanted, *locked = state ? state : &unwanted;
-  int64_t sent = 0, before = smig_clock_boot_ms();
-  bool won = false;
-  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
-  smig_acquire_t acquire = {.seen = &seen, .dead = dead};
-  CHECK_OK(ledger->ops->acquire(ledger, as, &acquire, &won, locked, &sent, &error), error);
-  CHECK(sent >= before && sent <= smig_clock_boot_ms());
-  smig_ledger_state_release(&seen);
-  if (!state) smig_ledger_state_release(&unwanted);
-  return won;
-}
-
-static bool commit(smig_ledger_t *ledger, const smig_lease_t *as, const smig_ledger_change_t *change) {
-  return ledger->ops->commit(ledger, as, change, &error);
-}
-
-static bool release(smig_ledger_t *ledger, const smig_lease_t *as) {
-  return commit(ledger, as, &(smig_ledger_change_t){.release = true});
-}
-
-/* Plants the stored data with one field changed. */
-static void plant_field(const bson_value_t *value, const char *outer, const char *inner) {
-  bson_t data, changed;
-  smig_edits_t edits = SMIG_EDITS_INIT;
-  backend->look(&data);
-  smig_edits_set(&edits, value, outer, inner, NULL);
-  smig_edits_apply(&edits, &data, &changed);
-  backend->plant(&changed);
-  smig_edits_release(&edits);
-  bson_destroy(&changed);
-  bson_destroy(&data);
-}
-
-static void plant_text(const char *text, const char *outer, const char *inner) {
-  bson_value_t value = {.value_type = BSON_TYPE_UTF8};
-  value.value.v_utf8.str = (char *)text;
-  value.value.v_utf8.len = (uint32_t)strlen(text);
-  plant_field(&value, outer, inner);
-}
-
-static void plant_date(int64_t ms, const char *outer, const char *inner) {
-  bson_value_t value = {.value_type = BSON_TYPE_DATE_TIME};
-  value.value.v_datetime = ms;
-  plant_field(&value, outer, inner);
-}
-
-static void plant_json(const char *json) {
-  bson_t *data = bson_new_from_json((const uint8_t *)json, -1, NULL);
-  backend->plant(data);
-  bson_destroy(data);
-}
-
-static void expire(void) {
-  plant_text("2020-01-01T00:00:00.000Z", "lock", "expiresAt");
-}
-
-static void check_stored(const char *path, const char *expected) {
-  bson_t data;
-  backend->look(&data);
-  const char *found = at(&data, path);
-  if (expected)
-    CHECK(found && strcmp(found, expected) == 0, ": %s is %s, not %s", path, found ? found : "(missing)", expected);
-  else
-    CHECK(!found, ": %s is %s", path, found);
-  bson_destroy(&data);
-}
-
-static smig_entry_write_t entry_of(const char *id, smig_status_t status) {
-  return (smig_entry_write_t){.id = id,
-                              .from_version = "1.0.0",
-                              .to_version = "1.1.0",
-                              .status = status,
-                              .started_at = "2026-04-14T12:31:34.123Z",
-                              .finished_at = status == SMIG_STATUS_RUNNING ? NULL : "2026-04-14T12:31:34.456Z",
-                              .duration_ms = status == SMIG_STATUS_RUNNING ? -1 : 333,
-                              .attempts = 1,
-                              .checksum = "sha256:00ff"};
-}
+#include "ledger_cases.h"
 
 /* ----------------------------------------------------------------- reading */
 
@@ -197,7 +90,7 @@ static void first_lock_creates_the_ledger(void) {
   CHECK(state.exists && state.lock.expiry == SMIG_EXPIRY_LIVE && !state.has_leftovers);
   CHECK_STR(state.lock.holder, lease.holder);
   CHECK(state.lock.ttl_ms == TTL_MS && lease.fence > 0 && lease.fence == state.lock.fence);
-  CHECK_STR(state.lock.user, "");
+  CHECK(state.lock.user != NULL); /* "" where nobody signs in */
   CHECK(strlen(state.lock.acquired_at) == 24 && strlen(state.lock.expires_at) == 24);
   int64_t acquired = 0, expires = 0;
   CHECK(smig_clock_from_iso(state.lock.acquired_at, &acquired) && smig_clock_from_iso(state.lock.expires_at, &expires));
@@ -255,7 +148,7 @@ static void check_take_over(void) {
   CHECK(rival.fence > lease.fence, "%" PRId64 " after %" PRId64, rival.fence, lease.fence);
   CHECK_STR(at(&state.data, "leftovers.run"), lease.run_id);
   CHECK_STR(at(&state.data, "leftovers.holder"), lease.holder);
-  CHECK_STR(at(&state.data, "leftovers.user"), "");
+  CHECK_STR(at(&state.data, "leftovers.user"), state.lock.user); /* both sign in alike */
   CHECK(at(&state.data, "leftovers.at") != NULL);
   smig_ledger_state_release(&state);
 }
@@ -718,94 +611,6 @@ static void a_reopened_instance_renews(void) {
   tear_down();
 }
 
-/* -------------------------------------------------------------------- races */
-
-enum { RACERS = 16, ROUNDS = 50 };
-
-static pthread_barrier_t barrier;
-static atomic_int winners, race_failures;
-
-typedef enum race { RACE_FRESH, RACE_EXISTING, RACE_EXPIRED } race_t;
-
-static void *racer(void *user) {
-  instance_t *instance = user;
-  smig_ledger_t *ledger = instance->ledger;
-  for (int round = 0; round < ROUNDS; round++) {
-    smig_lease_t mine;
-    smig_ledger_state_t seen, locked;
-    smig_error_t failure = SMIG_ERROR_INIT;
-    int64_t sent;
-    bool won = false;
-    smig_lease_new(&mine, TTL_MS);
-    pthread_barrier_wait(&barrier); /* the round is set up */
-    if (!ledger->ops->load(ledger, &seen, &failure)) atomic_fetch_add(&race_failures, 1);
-    pthread_barrier_wait(&barrier); /* all have read */
-    if (!ledger->ops->acquire(ledger, &mine, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &failure)) {
-      printf("# %s\n", failure.message);
-      atomic_fetch_add(&race_failures, 1);
-    }
-    if (won) atomic_fetch_add(&winners, 1);
-    smig_ledger_state_release(&seen);
-    smig_ledger_state_release(&locked);
-    smig_error_release(&failure);
-    pthread_barrier_wait(&barrier); /* all have tried */
-  }
-  return NULL;
-}
-
-/* How many rounds had exactly one winner; *most is the greatest number of winners of a round. */
-static int run_race(race_t kind, int *most) {
-  pthread_t threads[RACERS];
-  instance_t instances[RACERS];
-  int good = 0;
-  *most = 0;
-  atomic_store(&race_failures, 0);
-  pthread_barrier_init(&barrier, NULL, RACERS + 1);
-  for (int i = 0; i < RACERS; i++) {
-    instances[i] = backend->open();
-    pthread_create(&threads[i], NULL, racer, &instances[i]);
-  }
-  for (int round = 0; round < ROUNDS; round++) {
-    if (kind == RACE_FRESH)
-      backend->reset();
-    else if (kind == RACE_EXISTING)
-      plant_json("{}");
-    else
-      plant_json("{\"lock\": {\"holder\": \"former\", \"fence\": 5, \"expiresAt\": \"2020-01-01T00:00:00.000Z\"}}");
-    atomic_store(&winners, 0);
-    for (int i = 0; i < 3; i++) pthread_barrier_wait(&barrier);
-    int won = atomic_load(&winners);
-    if (won == 1) good++;
-    if (won > *most) *most = won;
-  }
-  for (int i = 0; i < RACERS; i++) {
-    pthread_join(threads[i], NULL);
-    instance_close(instances[i]);
-  }
-  pthread_barrier_destroy(&barrier);
-  return good;
-}
-
-static void races_have_one_winner(void) {
-  int most;
-  for (race_t kind = RACE_FRESH; kind <= RACE_EXPIRED; kind++) {
-    int good = run_race(kind, &most);
-    CHECK(good == ROUNDS && most == 1, "race %d: %d good rounds, at most %d winners", (int)kind, good, most);
-    CHECK(atomic_load(&race_failures) == 0, "race %d: %d failures", (int)kind, atomic_load(&race_failures));
-  }
-}
-
-#ifdef SMIG_FAULTS
-/* The twin: without the condition of the lock the same race is lost, so the cases above can fail. */
-static void races_without_the_condition_have_many_winners(void) {
-  int most;
-  setenv("SMIG_FAULT", "lock-condition", 1);
-  int good = run_race(RACE_EXISTING, &most);
-  unsetenv("SMIG_FAULT");
-  CHECK(good < ROUNDS && most > 1, "%d good rounds, at most %d winners", good, most);
-}
-#endif
-
 int main(void) {
   const backend_t *backends[] = {&memory_backend, &mongo_backend};
   backends_start("contract");
@@ -837,10 +642,6 @@ int main(void) {
     RUN(checkpoints_are_replaced_and_cleared);
     RUN(large_checkpoints_are_refused);
     RUN(a_reopened_instance_renews);
-    RUN(races_have_one_winner);
-#ifdef SMIG_FAULTS
-    RUN(races_without_the_condition_have_many_winners);
-#endif
   }
   return backends_stop();
 }

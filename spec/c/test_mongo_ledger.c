@@ -623,7 +623,8 @@ static void a_ledger_elsewhere_is_found(void) {
 int main(void) {
   backends_start("mongo");
   snprintf(app_name, sizeof app_name, "ledgers-%ld", (long)getpid());
-  snprintf(fault_uri, sizeof fault_uri, "%s%sappName=%s", mongo_uri, strchr(mongo_uri, '?') ? "&" : "/?", app_name);
+  const char *separator = strchr(mongo_uri, '?') ? "&" : mongo_uri[strlen(mongo_uri) - 1] == '/' ? "?" : "/?";
+  snprintf(fault_uri, sizeof fault_uri, "%s%sappName=%s", mongo_uri, separator, app_name);
   RUN(the_document_has_the_agreed_shape);
   RUN(wrong_documents_are_corrupt);
   RUN(two_documents_are_corrupt);
