@@ -1,6 +1,7 @@
 /*
  * The heartbeat: a thread that extends the lease while steps run, shuts the guard when it is lost, and ends the run's
- * commands on the server when it is lost or a stop took too long.
+ * commands on the server when it is lost or a stop took too long. What it shuts the guard with: LOCK_LOST {holder (ours),
+ * why: "taken" or "deadline"}, INTERRUPTED {signal?, stop_timeout_ms}.
  */
 #ifndef SMIG_LEDGER_HEARTBEAT_H
 #define SMIG_LEDGER_HEARTBEAT_H

@@ -105,9 +105,9 @@ static smig_mongo_connection_t *connection_new(mongoc_uri_t *uri, smig_error_t *
   bson_error_t cause = {0};
   connection->client = mongoc_client_new_from_uri_with_error(uri, &cause);
   if (!connection->client) {
-    bool reached = cause.domain != MONGOC_ERROR_STREAM; /* of an SRV record's name */
-    smig_error_set(error, reached ? SMIG_INVALID_OPTIONS : SMIG_CONNECTION_FAILED,
-                   reached ? "the mongo uri for %s cannot be used: %s" : "cannot find the servers of %s: %s",
+    bool usable = cause.domain == MONGOC_ERROR_STREAM; /* an SRV record was not found */
+    smig_error_set(error, usable ? SMIG_CONNECTION_FAILED : SMIG_INVALID_OPTIONS,
+                   usable ? "cannot find the servers of %s: %s" : "the mongo uri for %s cannot be used: %s",
                    connection->hosts, cause.message);
     smig_mongo_connection_free(connection);
     return NULL;

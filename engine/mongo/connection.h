@@ -33,7 +33,11 @@ const char *smig_mongo_connection_hosts(const smig_mongo_connection_t *connectio
 /* Which of the URI's read preference and concerns the defaults override ("w=1, readPreference=secondary"), or NULL. */
 const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *connection);
 
-/* The guard that connecting, sending and waiting obey; NULL: none. Borrowed until replaced. */
+/*
+ * The guard that connecting, sending and waiting obey; NULL: none. Borrowed until replaced. A call in progress ends within
+ * 2 s of the guard's shutting; one that knows no server and looks for one ends with its server selection time, and sends
+ * nothing meanwhile.
+ */
 void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard);
 /* Until reset by 0: connecting, sending and waiting fail as timed out this long after now (ledger I/O). */
 void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms);

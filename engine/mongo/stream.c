@@ -196,7 +196,10 @@ static ssize_t guarded_readv(mongoc_stream_t *stream, mongoc_iovec_t *iov, size_
     ssize_t got = read_some(guarded, iov, minimum, end);
     if (got <= 0) return got; /* what came before is lost with the stream, as below */
     read += (size_t)got;
-    if (read >= minimum || read == total) return (ssize_t)read;
+    if (read >= minimum || read == total) {
+      guarded->gate->timed_out = false; /* what timed out before has been made good by the driver */
+      return (ssize_t)read;
+    }
     advance(&iov, &count, (size_t)got);
   }
 }

@@ -251,7 +251,8 @@ static void a_step_that_does_not_stop_is_interrupted_and_beats_go_on(void) {
   int64_t after = smig_clock_boot_ms() - asked;
   CHECK(after >= 500 && after < 1000, "after %" PRId64 " ms", after);
   CHECK(held.guard.reason.code == SMIG_INTERRUPTED);
-  WAIT_FOR(atomic_load(&held.notes.ends) >= 1);
+  /* What was sent just before may not have reached the server when nothing was found at first. */
+  WAIT_FOR(atomic_load(&held.notes.ends) >= 3);
   CHECK(atomic_load(&held.notes.ends_before_shut) == 0);
   CHECK(!smig_guard_permits(&held.guard));
   atomic_store(&held.guard.step_running, false);
