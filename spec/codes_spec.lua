@@ -37,9 +37,16 @@ local function running(body, disturb, flags)
   local p <close> = project.new({ ["1.lua"] = step("s", "1.0.0", "1.1.0",
     "ctx.mongo:collection('c'):insert_one { _id = 'begun' }\n" .. body) }, { flags = flags })
   local child <close> = p:start { "run" }
-  wait_for("the step to run", function() return p.db:collection("c"):find_one "begun" end)
+  wait_for("the step to run", function() return p.db:collection("c"):find_one { _id = "begun" } end)
   disturb(p, child)
   return project.parse(child:wait(15000)).json.error
+end
+
+local function first_find_fails(code)
+  return function(p)
+    p.db:client():database("admin"):run_command("configureFailPoint", "failCommand", { mode = { times = 1 },
+      data = { failCommands = bson.array { "find" }, errorCode = code, appName = "smartmigration" } })
+  end
 end
 
 local ONE = { ["1.lua"] = step("a", "1.0.0", "1.1.0") }
@@ -89,19 +96,9 @@ local rows = {
       ledger { currentVersion = "1.1.0", steps = { a = { fromVersion = "1.0.0", toVersion = "1.1.0", status = "applied" } } })
   end, "'a'", { violations = true } },
   LEDGER_CORRUPT = { function() return binary(ONE, nil, ledger { currentVersion = 5 }) end, "currentVersion", {} },
-  LEDGER_IO = { function()
-    return binary(ONE, nil, function(p)
-      p.db:create_collection("other")
-      p.db:run_command("create", project.LEDGER, { viewOn = "other", pipeline = bson.array {} })
-    end)
-  end, project.LEDGER, {} },
-  UNSUPPORTED_SERVER = { function()
-    return binary(ONE, nil, function(p)
-      -- What a server answers that does not know an operator of the first read.
-      p.db:client():database("admin"):run_command("configureFailPoint", "failCommand", { mode = { times = 1 },
-        data = { failCommands = bson.array { "find" }, errorCode = 168, appName = "smartmigration" } })
-    end)
-  end, "MongoDB 5.0", {} },
+  LEDGER_IO = { function() return binary(ONE, nil, first_find_fails(96)) end, "SmartdataEasyStore", { cause = true } },
+  -- 168: what a server answers that does not know an operator of the first read
+  UNSUPPORTED_SERVER = { function() return binary(ONE, nil, first_find_fails(168)) end, "MongoDB 5.0", {} },
   CONNECTION_FAILED = { function()
     return binary(ONE, nil, function(p) p.uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300" end)
   end, "127.0.0.1:1", {} },
@@ -114,19 +111,19 @@ local rows = {
       p.db:collection(project.LEDGER):update_one({ nameId = project.NAME_ID },
         { ["$set"] = { ["data.lock.holder"] = "thief", ["data.lock.expiresAt"] = "2999-01-01T00:00:00.000Z" } })
     end, { "--lock-ttl", "1s" })
-  end, "lock", { result = true, stepId = "s" } },
+  end, "lock", { stepId = "s" } },
   STEP_FAILED = { function() return binary { ["1.lua"] = step("a", "1.0.0", "1.1.0", "error 'no such thing'") } end,
-    "no such thing", { stepId = "a", fromVersion = "1.0.0", toVersion = "1.1.0", result = true, cause = true } },
+    "no such thing", { stepId = "a", fromVersion = "1.0.0", toVersion = "1.1.0", cause = true } },
   INTERRUPTED = { function()
     return running("while true do ctx:check() end", function(_, child) child:kill "INT" end)
-  end, "stop", { result = true, stepId = "s" } },
+  end, "stop", { stepId = "s" } },
   CHECKPOINT_NOT_RESUMABLE = { function()
     return binary({ ["1.lua"] = step("a", "1.0.0", "1.1.0", "ctx.checkpoint:write('k', 1)") }).details.cause
   end, "resumable = true", {} },
   CHECKPOINT_TOO_LARGE = { function()
     return binary({ ["1.lua"] = step("a", "1.0.0", "1.1.0", "ctx.checkpoint:write('k', ('x'):rep(1 << 20))",
       "resumable = true,") }).details.cause
-  end, "1 MiB", {} },
+  end, "at most 1048576", {} },
 }
 
 -- A run without MongoDB needs a ledger in memory, which only C can bring.

@@ -57,8 +57,9 @@ describe("after kill -9", function()
     local result = p:migrate()
     assert.are.equal("1.1.0", result.currentVersionAfter)
     assert.is_true(result.totalDurationMs < 30000, "the lock was waited for")
-    local starts = p.db:collection("starts"):find({}, { sort = { _id = 1 } }):all()
+    local starts = p.db:collection("starts"):find({}, { sort = { from = 1 } }):all()
     assert.are.equal(2, #starts)
+    assert.are.equal(0, starts[1].from)
     assert.is_true(starts[2].from >= 5, "the second run began at the checkpoint")
     assert.are.equal(400, p.db:collection("things"):count { n = { ["$gte"] = 1 } })
     assert.are.equal(0, p.db:collection("things"):count { n = { ["$gt"] = 2 } })
@@ -108,12 +109,12 @@ describe("after kill -9", function()
 end)
 
 describe("a live holder", function()
-  local SPIN = [[ctx.mongo:collection("things"):insert_one { _id = "begun" }
-    while not ctx.mongo:collection("things"):find_one "stop" do ctx:check() end]]
+  local SPIN = [[ctx.mongo:collection("things"):update_one({ _id = "begun" }, { ["$set"] = { x = 1 } }, { upsert = true })
+    while not ctx.mongo:collection("things"):find_one { _id = "stop" } do ctx:check() end]]
 
   local function holding(p, words)
     local child = p:start(words)
-    wait_for("the step to run", function() return p.db:collection("things"):find_one "begun" end)
+    wait_for("the step to run", function() return p.db:collection("things"):find_one { _id = "begun" } end)
     return child
   end
 
@@ -183,7 +184,7 @@ describe("a lock that is stolen", function()
   local bodies = {
     ["a pure Lua loop within pcall"] = "while true do pcall(function() while true do end end) end",
     ["a loop of database calls within pcall"] =
-      "while true do pcall(function() ctx.mongo:collection('things'):find_one 'x' end) end",
+      "while true do pcall(function() ctx.mongo:collection('things'):find_one { _id = 'x' } end) end",
     ["a coroutine that swallows errors"] =
       "while true do coroutine.wrap(function() pcall(function() while true do end end) end)() end",
     ["one long command"] =
@@ -194,7 +195,7 @@ describe("a lock that is stolen", function()
       local p <close> = project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0",
         "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\n" .. body) }, { flags = { "--lock-ttl", "1s" } })
       local child <close> = p:start { "run" }
-      wait_for("the step to run", function() return p.db:collection("things"):find_one "begun" end)
+      wait_for("the step to run", function() return p.db:collection("things"):find_one { _id = "begun" } end)
       steal(p)
       local result = project.parse(child:wait(10000))
       assert.are.equal(4, result.status, result.out .. result.err)
@@ -213,7 +214,7 @@ describe("SIGTERM", function()
     local p <close> = project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0",
       "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\n" .. body, fields) }, { flags = flags })
     local child <close> = p:start { "run", prefix = wrap }
-    wait_for("the step to run", function() return p.db:collection("things"):find_one "begun" end)
+    wait_for("the step to run", function() return p.db:collection("things"):find_one { _id = "begun" } end)
     if wrap then
       process.run { "sh", "-c", ("kill -%s $(pgrep -P %d)"):format(signal, child.pid) }
     else
@@ -225,7 +226,7 @@ describe("SIGTERM", function()
     local ledger = p:ledger()
     assert.are.equal("interrupted", ledger.steps.s.status)
     assert.are.equal("INTERRUPTED", ledger.steps.s.error.code)
-    assert.is_nil(ledger.lock.holder)
+    assert.is_true(bson.is_null(ledger.lock.holder))
     assert.are.equal(0, commands_on_things(p))
     return ledger
   end
@@ -255,9 +256,9 @@ describe("SIGTERM", function()
     local child <close> = p:start { "run" }
     wait_for("the long command", function() return commands_on_things(p) > 0 end)
     child:kill "TERM"
-    child:kill "TERM"
+    child:kill "INT" -- another number, since two pending signals of one number are one
     local result = child:wait(5000)
-    assert.are.equal(143, result.status or 128 + result.signal)
+    assert.is_true(result.status == 130 or result.status == 143)
   end)
 end)
 
@@ -265,10 +266,10 @@ describe("a server that freezes", function()
   it("ends the run when the lease has run out", function()
     local own <close> = server.start()
     local p <close> = project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0",
-      "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\nwhile true do ctx.mongo:collection('things'):find_one 'x' end") },
+      "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\nwhile true do ctx.mongo:collection('things'):find_one { _id = 'x' } end") },
       { uri = own.uri, flags = { "--lock-ttl", "2s" } })
     local child <close> = p:start { "run" }
-    wait_for("the step to run", function() return p.db:collection("things"):find_one "begun" end)
+    wait_for("the step to run", function() return p.db:collection("things"):find_one { _id = "begun" } end)
     for _, pid in ipairs(own.pids) do process.kill(pid, "STOP") end
     local result = project.parse(child:wait(15000))
     for _, pid in ipairs(own.pids) do process.kill(pid, "CONT") end
