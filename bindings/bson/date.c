@@ -4,7 +4,6 @@
  */
 #include "lbson_internal.h"
 
-#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -156,9 +155,10 @@ static int date_from_s(lua_State *L) {
     return push_date(L, ms);
   }
   if (lua_type(L, 1) != LUA_TNUMBER) return kit_argerror(L, 1, "number of seconds");
-  double ms = floor(lua_tonumber(L, 1) * 1000 + 0.5);
+  double ms = lua_tonumber(L, 1) * 1000 + 0.5;
   if (!(ms >= -9.2e18 && ms <= 9.2e18)) return kit_raise_argument(L, "the date is out of range");
-  return push_date(L, (int64_t)ms);
+  int64_t rounded = (int64_t)ms;
+  return push_date(L, (double)rounded > ms ? rounded - 1 : rounded);
 }
 
 static int now(lua_State *L) {
