@@ -9,9 +9,32 @@
 
 enum { ALL_AT_MOST = 10000 };
 
+/* libmongoc 1.23 sends killCursors with the read concern of a snapshot session, which the server refuses: without a session then. */
+static void kill_snapshot_cursor(const lmongo_cursor_t *cursor) {
+  int64_t id = mongoc_cursor_get_id(cursor->cursor);
+  const mongoc_session_opt_t *opts = cursor->session ? mongoc_client_session_get_opts(cursor->session) : NULL;
+  const char *dot = strchr(cursor->ns, '.');
+  if (!id || !opts || !mongoc_session_opts_get_snapshot(opts) || !dot) return;
+  bson_t command = BSON_INITIALIZER, ids;
+  BSON_APPEND_UTF8(&command, "killCursors", dot + 1);
+  BSON_APPEND_ARRAY_BEGIN(&command, "cursors", &ids);
+  BSON_APPEND_INT64(&ids, "0", id);
+  bson_append_array_end(&command, &ids);
+  char *database = bson_strndup(cursor->ns, (size_t)(dot - cursor->ns));
+  mongoc_client_t *client = smig_mongo_connection_client(cursor->scope->connection);
+  uint32_t server = mongoc_cursor_get_hint(cursor->cursor);
+  bson_t where = BSON_INITIALIZER;
+  if (server) BSON_APPEND_INT32(&where, "serverId", (int32_t)server);
+  mongoc_client_command_with_opts(client, database, &command, NULL, &where, NULL, NULL);
+  bson_destroy(&where);
+  bson_free(database);
+  bson_destroy(&command);
+}
+
 static void release(lmongo_cursor_t *cursor, lmongo_cursor_state_t state) {
   if (cursor->state == LMONGO_OPEN) {
     lmongo_unlink(cursor->scope, &cursor->child);
+    kill_snapshot_cursor(cursor);
     mongoc_cursor_destroy(cursor->cursor); /* ends the server's, too */
     cursor->cursor = NULL;
   }
