@@ -3,7 +3,7 @@
 --   server.uri                       the replica set the suite runs against (SMARTMIGRATION_TEST_MONGO_URI)
 --   local name = server.database()   a database name nobody has used; dropped when the suite ends
 --   local db = server.open(name)     a handle of it, from a client that is no part of what is under test
---   local own <close> = server.start { members = 3, auth = true }   own.uri, own.pids: kill and freeze as you like
+--   local own <close> = server.start { members = 3 }   own.uri, own.pids: kill and freeze as you like
 local process = require "spec.support.process"
 
 local server = {}
@@ -53,13 +53,13 @@ end
 Own.__close = Own.close
 
 -- Starts a replica set that only this spec knows. Options: members (1), auth (a user `root` with password `root` is made
--- and the URI names it). It ends with the handle or the suite.
+-- and the URI names it), standalone (no replica set). It ends with the handle or the suite.
 function server.start(options)
   options = options or {}
   local command = { "scripts/with-mongod" }
   for name, value in pairs(options) do
     if name == "members" then table.insert(command, "--members=" .. value)
-    elseif name == "auth" then table.insert(command, value and "--auth" or nil)
+    elseif name == "auth" or name == "standalone" then table.insert(command, value and "--" .. name or nil)
     else error("unknown option '" .. tostring(name) .. "'", 2) end
   end
   -- It lives until its input ends: with close(), or with the suite.
