@@ -25,7 +25,7 @@ asan tsan:
 
 bench: build
 	@scripts/setup test data
-	@bench/run
+	@spec/bench/run
 
 format-check:
 	@scripts/setup format

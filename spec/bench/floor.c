@@ -26,9 +26,7 @@ static mongoc_write_concern_t *durable(void) {
   return concern;
 }
 
-static void append_entry(bson_t *entry, int i, const char *from, const char *to) {
-  char id[32];
-  snprintf(id, sizeof id, "step-%05d", i);
+static void append_entry(bson_t *entry, const char *id, const char *from, const char *to) {
   BSON_APPEND_UTF8(entry, "stepId", id);
   BSON_APPEND_UTF8(entry, "fromVersion", from);
   BSON_APPEND_UTF8(entry, "toVersion", to);
@@ -58,7 +56,7 @@ static void plant(mongoc_collection_t *ledger, int entries, const char *version)
     snprintf(from, sizeof from, "0.0.%d", i);
     snprintf(to, sizeof to, "0.0.%d", i + 1);
     bson_append_document_begin(&steps, id, -1, &entry);
-    append_entry(&entry, i, from, to);
+    append_entry(&entry, id, from, to);
     bson_append_document_end(&steps, &entry);
   }
   bson_append_document_end(&data, &steps);
@@ -98,15 +96,16 @@ static void steps(mongoc_client_t *client, mongoc_collection_t *ledger, const ch
   bson_error_t error;
   for (int i = 1; i <= count; i++) {
     bson_t document = BSON_INITIALIZER, update = BSON_INITIALIZER, set, entry;
-    char path[64], from[32], to[32];
+    char id[32], path[64], from[32], to[32];
     BSON_APPEND_INT32(&document, "n", i);
     require(mongoc_collection_insert_one(target, &document, &options, NULL, &error), &error);
-    snprintf(path, sizeof path, "data.steps.step-%05d", i);
+    snprintf(id, sizeof id, "step-%05d", i);
+    snprintf(path, sizeof path, "data.steps.%s", id);
     snprintf(from, sizeof from, "1.0.%d", i - 1);
     snprintf(to, sizeof to, "1.0.%d", i);
     BSON_APPEND_DOCUMENT_BEGIN(&update, "$set", &set);
     BSON_APPEND_DOCUMENT_BEGIN(&set, path, &entry);
-    append_entry(&entry, i, from, to);
+    append_entry(&entry, id, from, to);
     bson_append_document_end(&set, &entry);
     bson_append_document_end(&update, &set);
     require(mongoc_collection_update_one(ledger, filter, &update, &options, NULL, &error), &error);
