@@ -19,7 +19,8 @@ describe("a database", function()
     assert.is_false(db:has_collection "x")
     assert.matches("name of a database expected", caught(db:client().database, db:client(), "a.b").message)
     assert.matches("name of a collection expected", caught(db.collection, db, "").message)
-    assert.equal("database has no method 'runCommand'; did you mean 'run_command'?", caught(function() return db.runCommand end).message)
+    assert.equal("database has no method 'runCommand'; did you mean 'run_command'?",
+      caught(function() return db.runCommand end).message)
   end)
 
   describe("run_command", function()
@@ -34,7 +35,8 @@ describe("a database", function()
     it("keeps the order of a command within", function()
       local plan = db:run_command("explain", bson.doc { { "find", "made" }, { "filter", bson.doc {} } })
       assert.is_not_nil(plan.queryPlanner)
-      assert.matches("key order matters", caught(db.run_command, db, "explain", { find = "made", filter = bson.doc {} }).message)
+      assert.matches("key order matters",
+        caught(db.run_command, db, "explain", { find = "made", filter = bson.doc {} }).message)
     end)
 
     it("raises what the server refuses", function()
@@ -199,7 +201,8 @@ describe("a collection as a whole", function()
       assert.equal("name_1", users:create_index { name = 1 })
       assert.equal("b_1_a_-1", users:create_index { { "b", 1 }, { "a", -1.0 } })
       assert.equal("bio_text", users:create_index { bio = "text" })
-      assert.equal("mine", users:create_index({ c = 1 }, { name = "mine", unique = true, sparse = true, expire_after_seconds = 0 }))
+      assert.equal("mine", users:create_index({ c = 1 }, { name = "mine", unique = true, sparse = true,
+        expire_after_seconds = 0 }))
       local names = users:index_names()
       table.sort(names)
       assert.same({ "_id_", "b_1_a_-1", "bio_text", "mine", "name_1" }, names)
@@ -229,13 +232,15 @@ describe("a collection as a whole", function()
     end)
 
     it("is made with others at once", function()
-      local result = users:create_indexes({ { keys = { a = 1 } }, { keys = { b = 1 }, name = "bee" } }, { commit_quorum = "majority" })
+      local result = users:create_indexes({ { keys = { a = 1 } }, { keys = { b = 1 }, name = "bee" } },
+        { commit_quorum = "majority" })
       assert.same({ names = { "a_1", "bee" }, num_indexes_before = 1, num_indexes_after = 3 }, result)
       result = users:create_indexes { { keys = { a = 1 } } }
       assert.equal("all indexes already exist", result.note)
       assert.equal("index 1 of create_indexes needs 'keys'", caught(users.create_indexes, users, { { name = "x" } }).message)
       assert.matches("at least one index", caught(users.create_indexes, users, {}).message)
-      assert.matches("unknown option 'uniqe'", caught(users.create_indexes, users, { { keys = { z = 1 }, uniqe = true } }).message)
+      assert.matches("unknown option 'uniqe'",
+        caught(users.create_indexes, users, { { keys = { z = 1 }, uniqe = true } }).message)
     end)
 
     it("is refused over data that breaks it", function()

@@ -83,7 +83,8 @@ describe("a cursor", function()
     assert.equal(2500, #numbers:find():all())
     assert.same({}, numbers:find({ _id = 0 }):all())
     local cursor = numbers:find({}, { batch_size = 5 })
-    assert.equal("the cursor has more than 10 documents: give a greater maximum to all(), or loop over it", caught(cursor.all, cursor, 10).message)
+    assert.equal("the cursor has more than 10 documents: give a greater maximum to all(), or loop over it",
+      caught(cursor.all, cursor, 10).message)
     assert.equal("cursor is closed", caught(cursor).message)
     assert.equal(0, idle())
     assert.equal(10, #numbers:find({}, { limit = 10 }):all(10))
@@ -96,7 +97,7 @@ describe("a cursor", function()
       assert.is_table(documents[1])
     end
     assert.same({ 10, 10, 5 }, sizes)
-    for _ in numbers:find({}, { batch_size = 4 }):batches(3) do break end
+    for _ in numbers:find({}, { batch_size = 4 }):batches(3) do break end -- luacheck: ignore 512
     assert.equal(0, idle())
     assert.matches("integer from 1", caught(function() numbers:find():batches(0) end).message)
   end)
@@ -112,7 +113,7 @@ describe("a cursor", function()
     local kept
     for document in client:database(db.name):collection("numbers"):find({ _id = 42 }) do kept = document end
     client:close()
-    client = nil
+    client = nil -- luacheck: ignore 311
     collectgarbage()
     collectgarbage()
     assert.equal(42, kept._id)

@@ -233,7 +233,8 @@ describe("a collection", function()
       local err = caught(users.find_one_and_update, users, { _id = 1 }, { ["$set"] = { _id = 2 } })
       assert.equal("ImmutableField", err.code)
       assert.matches("^find_one_and_update in '", err.message)
-      assert.matches("'return_document' must be", caught(users.find_one_and_replace, users, {}, {}, { return_document = "new" }).message)
+      assert.matches("'return_document' must be",
+        caught(users.find_one_and_replace, users, {}, {}, { return_document = "new" }).message)
       assert.equal("BadValue", caught(users.find_one_and_delete, users, { ["$nope"] = 1 }).code)
     end)
   end)
@@ -280,8 +281,10 @@ describe("a collection", function()
     end)
 
     it("names the model that is wrong", function()
-      local wrong = function(model) return caught(users.bulk_write, users, { { delete_one = { filter = {} } }, model }).message end
-      assert.equal("model 2 of bulk_write: unknown operation 'updateOne' (did you mean 'update_one'?)", wrong { updateOne = {} })
+      local wrong = function(model) return caught(users.bulk_write, users, { { delete_one = { filter = {} } },
+        model }).message end
+      assert.equal("model 2 of bulk_write: unknown operation 'updateOne' (did you mean 'update_one'?)",
+        wrong { updateOne = {} })
       assert.equal("model 2 of bulk_write: update_one needs 'filter'", wrong { update_one = {} })
       assert.equal("model 2 of bulk_write has more than one operation", wrong { delete_one = {}, delete_many = {} })
       assert.matches("unknown option 'upsret' for update_one", wrong { update_one = { filter = {}, upsret = true } })
@@ -363,7 +366,8 @@ describe("a collection", function()
       assert.is_table(caught(impossible.delete_one, impossible, { _id = 1 }).write_concern_error)
       assert.matches("must be one of local", caught(users.count, users, {}, { read_concern = "all" }).message)
       assert.matches("must be one of primary", caught(users.with, users, { read_preference = "first" }).message)
-      assert.matches("neither tags", caught(users.count, users, {}, { read_preference = { mode = "primary", tags = { { dc = "x" } } } }).message)
+      assert.matches("neither tags",
+        caught(users.count, users, {}, { read_preference = { mode = "primary", tags = { { dc = "x" } } } }).message)
     end)
 
     it("ends at max_time_ms", function()
@@ -408,7 +412,8 @@ describe("a collection", function()
   end)
 
   it("suggests what was meant", function()
-    assert.equal("collection has no method 'findOne'; did you mean 'find_one'?", caught(function() return users.findOne end).message)
+    assert.equal("collection has no method 'findOne'; did you mean 'find_one'?",
+      caught(function() return users.findOne end).message)
     assert.equal("unknown option 'upsret' for update_one (did you mean 'upsert'?)",
       caught(users.update_one, users, {}, {}, { upsret = true }).message)
     assert.equal("collection is read-only: cannot set 'x'", caught(function() users.x = 1 end).message)
@@ -465,10 +470,10 @@ describe("a closed client", function()
       users:insert_many { { _id = 1 }, { _id = 2 } }
       local cursor = users:find({}, { batch_size = 1 })
       cursor:next()
-      client, users = nil, nil
+      client, users = nil, nil -- luacheck: ignore 311
       collectgarbage()
       assert.equal(2, cursor:next()._id)
-      cursor = nil
+      cursor = nil -- luacheck: ignore 311
       collectgarbage()
     end
   end)

@@ -1,4 +1,5 @@
 -- ctx.mongo's sessions and transactions: what is retried, how often, and how long.
+local mongo = require "smartmigration.mongo"
 local process = require "spec.support.process"
 local server = require "spec.support.server"
 local support = require "spec.support.mongo"
@@ -48,14 +49,17 @@ describe("a session", function()
     assert.matches("^abort at '.+' failed: No transaction started", caught(session.abort, session).message)
     session:start_transaction()
     assert.matches("already in progress", caught(session.start_transaction, session).message)
-    assert.matches("unknown option 'snapshots' for start_session %(did you mean 'snapshot'%?%)", caught(db.start_session, db, { snapshots = 1 }).message)
-    assert.matches("unknown option 'writeConcern' for start_transaction", caught(session.start_transaction, session, { writeConcern = 1 }).message)
+    assert.matches("unknown option 'snapshots' for start_session %(did you mean 'snapshot'%?%)",
+      caught(db.start_session, db, { snapshots = 1 }).message)
+    assert.matches("unknown option 'writeConcern' for start_transaction",
+      caught(session.start_transaction, session, { writeConcern = 1 }).message)
   end)
 
   it("belongs to its client", function()
     local session <close> = db:start_session()
     local elsewhere = server.client():database(db.name):collection "users"
-    assert.equal("the session belongs to another client or step", caught(elsewhere.count, elsewhere, {}, { session = session }).message)
+    assert.equal("the session belongs to another client or step",
+      caught(elsewhere.count, elsewhere, {}, { session = session }).message)
     assert.equal("option 'session' must be a session, got number", caught(users.count, users, {}, { session = 1 }).message)
   end)
 
@@ -249,12 +253,13 @@ describe("a transaction", function()
 
   it("wants a function", function()
     assert.matches("function expected", caught(db.transaction, db, 1).message)
-    assert.matches("unknown option 'retries' for transaction", caught(db.transaction, db, function() end, { retries = 1 }).message)
+    assert.matches("unknown option 'retries' for transaction",
+      caught(db.transaction, db, function() end, { retries = 1 }).message)
   end)
 
   it("needs a replica set, and says so", function()
-    local standalone <close> = support.standalone()
-    local client <close> = standalone:client()
+    local own <close> = server.start { standalone = true }
+    local client <close> = mongo.connect(own.uri)
     local err = caught(function() client:database("x"):transaction(function() end) end)
     assert.equal("IllegalOperation", err.code)
     assert.matches("transactions need a replica set", err.message)

@@ -1,5 +1,4 @@
 -- What the specs of the MongoDB binding share.
-local process = require "spec.support.process"
 local server = require "spec.support.server"
 
 local support = {}
@@ -36,33 +35,6 @@ function support.idle_cursors(namespace)
     { ["$match"] = { type = "idleCursor", ns = namespace } },
   }
   return #server.open("admin"):aggregate(pipeline):all()
-end
-
-local Standalone = {}
-Standalone.__index = Standalone
-
-function Standalone:client()
-  return require("smartmigration.mongo").connect(self.uri)
-end
-
-function Standalone:__close()
-  self.child:close()
-  process.run { "rm", "-r", self.folder }
-end
-
--- Starts a server that is no member of a replica set. It ends with the handle.
-function support.standalone()
-  local program = os.getenv "SMARTMIGRATION_TEST_MONGOD" or "mongod"
-  local folder = process.run({ "mktemp", "-d" }).out:gsub("%s+$", "")
-  for _ = 1, 20 do
-    local port = math.random(20000, 32000)
-    local child = process.start { program, "--port", port, "--bind_ip", "127.0.0.1", "--dbpath", folder, "--nounixsocket" }
-    if pcall(child.wait_for, child, "Waiting for connections") then
-      return setmetatable({ child = child, folder = folder, uri = "mongodb://127.0.0.1:" .. port }, Standalone)
-    end
-    child:close() -- the port was taken
-  end
-  error "no standalone server could be started"
 end
 
 -- The `_id`s that a cursor or an array gives.
