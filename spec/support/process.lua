@@ -20,10 +20,12 @@ local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PI
 local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
 local DEFAULT_LIMIT = 60000
 
--- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run). The
--- binary has the runtime linked in, and its leaks count.
-local function of_binary(changes)
-  local own = { LD_PRELOAD = false, ASAN_OPTIONS = false }
+-- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run). Only
+-- another Lua needs that runtime. The binary has it linked in, and its leaks count.
+local function without_runtime(argv, changes)
+  local own = {}
+  if not table.concat(argv, " "):find("lua5.4", 1, true) then own.LD_PRELOAD = false end
+  if argv[1]:match "smartmigration%-lua$" then own.ASAN_OPTIONS = false end
   for name, value in pairs(changes or {}) do own[name] = value end
   return own
 end
@@ -65,7 +67,7 @@ function process.start(command)
     if math.type(name) ~= "integer" and not OPTIONS[name] then error("unknown option '" .. name .. "'", 2) end
   end
   local gate = command.gate or {}
-  local env = environment(argv[1]:match "smartmigration%-lua$" and of_binary(command.env) or command.env)
+  local env = environment(without_runtime(argv, command.env))
   local pid, stdin, out, err = system.spawn(argv, env, command.cwd, gate.reading, gate.writing)
   local child = setmetatable({
     pid = pid, stdin = stdin, out_fd = out, err_fd = err, out = "", err = "", limit = command.limit or DEFAULT_LIMIT,
