@@ -11,7 +11,8 @@ end
 local sources = { { name = "argparse", chunk = "@argparse.lua", text = read(argparse) } }
 for i = 4, #arg do
   local name = arg[i]:gsub("%.lua$", ""):gsub("/", "."):gsub("%.init$", "")
-  sources[#sources + 1] = { name = name, chunk = "@" .. arg[i], text = read(root .. "/" .. arg[i]) }
+  -- In brackets, which tell it from a folder of migrations that is called smartmigration.
+  sources[#sources + 1] = { name = name, chunk = ("=[%s]"):format(arg[i]), text = read(root .. "/" .. arg[i]) }
 end
 table.sort(sources, function(a, b) return a.name < b.name end)
 

@@ -1,5 +1,6 @@
 -- The commands against a server: results, reports and exit codes, in success and failure.
 local cli = require "spec.support.cli"
+local process = require "spec.support.process"
 local server = require "spec.support.server"
 local wait_for = require "spec.support.wait_for"
 
@@ -210,6 +211,34 @@ describe("signals", function()
       assert.are.equal("interrupted", after.steps[1].status)
       assert.are.equal(1, after.steps[1].checkpoints)
       assert.are.equal(cli.null, after.lock)
+      assert.is_nil(result.err:find("second signal", 1, true))
+    end)
+  end
+
+  -- With stdin and stderr on a terminal, where ^C is typed; stdout too. Returns what was shown.
+  local function interrupted_at_terminal(here, words)
+    local command = here:command {}
+    local child <close> = process.start { "script", "-qfec", cli.binary .. " " .. words, "/dev/null",
+      env = command.env, cwd = command.cwd }
+    wait_for("the step to run", function()
+      child:pump(10)
+      local status = here:run({ "status", "--json" }).json
+      return status.steps[1].checkpoints == 1
+    end)
+    child:write "\3"
+    return ends_with(130, child:wait(30000)).out
+  end
+
+  it("tell a person that the run stops, and what a second one does", function()
+    local here <close> = place(ENDLESS)
+    shows(interrupted_at_terminal(here, "run"),
+      "The run stops at its next safe point; a second signal ends the program at once.")
+  end)
+
+  for _, words in ipairs { "run --quiet", "run --log-format json" } do
+    it("tell nobody who did not want to know: " .. words, function()
+      local here <close> = place(ENDLESS)
+      assert.is_nil(interrupted_at_terminal(here, words):find("second signal", 1, true))
     end)
   end
 

@@ -164,6 +164,15 @@ describe("the config file", function()
     with("return { mongo = 'uri' }", "'mongo' must be a table")
   end)
 
+  it("is never quoted where it may hold a password", function()
+    for _, content in ipairs {
+      "return { mongo = { uri = 'mongodb://ada:sesame@h } }\n", "return { mongo = ('mongodb://ada:sesame@h')() }",
+    } do
+      local shown = with(content, "smartmigration.config.lua:1: ")
+      assert.is_nil((shown.out .. shown.err):find("sesame", 1, true), shown.err)
+    end
+  end)
+
   it("refuses unknown keys with a suggestion", function()
     with("return { mongo = { ur = 'x' } }", "unknown key 'mongo.ur' (did you mean 'mongo.uri'?)")
     with("return { target_verison = '1.0.0' }", "(did you mean 'target_version'?)")

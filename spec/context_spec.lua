@@ -152,6 +152,8 @@ describe("ctx", function()
       assert.are.equal(1, select("#", ctx:try(users.find_one, users, { _id = 1 })))
       assert.are.same({ 1, 2, 3 }, { ctx:try(function(...) return ... end, 1, 2, 3) })
       assert.are.equal("INVALID_ARGUMENT", failure(function() ctx:try(users.find_one, users, {}, { lmit = 1 }) end).code)
+      assert.are.equal("bad argument #1 to 'delete_many' (filter expected, {} for every document)",
+        failure(function() ctx:try(users.delete_many, users) end).message)
       local ok, text = pcall(function() ctx:try(function() error("a mistake", 0) end) end)
       assert.is_false(ok)
       assert.is_truthy(tostring(text):find "a mistake")

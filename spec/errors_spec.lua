@@ -124,6 +124,15 @@ describe("an error object", function()
     assert.is_nil(err.traceback:find("'pcall'", 1, true), err.traceback)
   end)
 
+  it("names the whole path, also in a folder that is called smartmigration", function()
+    for _, path in ipairs { "/" .. ("folder/"):rep(20) .. "1.lua", "smartmigration/1.lua" } do
+      local err = caught(assert(load("local call = ... call 'short' return", "@" .. path)), bson.objectid)
+      assert.equal(path .. ":1", err.where)
+    end
+    local err = caught(assert(load("local call = ... call 'short' return", "@smartmigration/1.lua")), bson.objectid)
+    assert.truthy(err.traceback:find("smartmigration/1.lua:1", 1, true), err.traceback)
+  end)
+
   it("is freed", function()
     local weak = setmetatable({}, { __mode = "v" })
     weak[1] = lock_timeout()

@@ -282,6 +282,23 @@ describe("an interrupted step", function()
     end)
   end
 
+  it("takes along the migration that it runs", function()
+    local limit, seen = 20, nil
+    local outer
+    outer = migrations.with_step(function()
+      local inner <close> = migrations.with_step(function()
+        outer:cancel()
+        local began = os.time()
+        while os.time() - began < limit do end
+        seen = "the end of the loop"
+      end)
+      seen = failure(inner.run, inner).details.cause.code
+    end)
+    assert.are.equal("INTERRUPTED", failure(outer.run, outer).code)
+    outer:close()
+    assert.are.not_equal("the end of the loop", seen)
+  end)
+
   it("leaves the host's hook as it was", function()
     local function hook() end
     debug.sethook(hook, "c", 12345)

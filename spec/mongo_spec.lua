@@ -280,6 +280,15 @@ describe("a collection", function()
       assert.equal(0, users:bulk_write({}).inserted_count)
     end)
 
+    it("survives models whose reading closes the session", function()
+      local session = db:start_session()
+      local models = setmetatable({}, { __len = function() return 1 end, __index = function()
+        session:close()
+        return { insert_one = { document = { n = 1 } } }
+      end })
+      assert.equal("session is closed", caught(users.bulk_write, users, models, { session = session }).message)
+    end)
+
     it("names the model that is wrong", function()
       local wrong = function(model) return caught(users.bulk_write, users, { { delete_one = { filter = {} } },
         model }).message end

@@ -56,14 +56,14 @@ void engine_log(void *user, smig_log_level_t level, const char *message, const b
   lua_State *L = handle->thread;
   if (!L || !lua_checkstack(L, 4)) return;
   /* Not in the step's name: its print would come back here, and the hook would end the logger instead of the step. */
-  lhost_state_t *state = lhost_state(L);
-  smig_ctx_t *ctx = state->ctx;
+  lhost_state_t *state = lhost_state(L), former = *state;
   state->ctx = NULL;
+  state->outer = NULL;
   log_line_t line = {handle, levels[level], message, fields};
   lua_pushcfunction(L, call_logger);
   lua_pushlightuserdata(L, &line);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  state->ctx = ctx;
+  *state = former;
 }
 
 /*

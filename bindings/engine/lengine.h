@@ -19,7 +19,8 @@
 SMIG_API int luaopen_smartmigration_core(lua_State *L);
 /*
  * luaopen of `smartmigration.process`: what the command line needs of the system:
- *   handle_signals(engine or migration or nil)   SIGINT and SIGTERM cancel it, a second one ends the process; SIGPIPE is ignored
+ *   handle_signals(engine or migration or nil [, announce])   SIGINT and SIGTERM cancel it, a second one ends the process; with
+ *                                    `announce` the first one says so on stderr; SIGPIPE is ignored
  *   received_signal() -> number or nil
  *   isatty(fd), terminal_width(fd) -> columns or nil, monotonic_ms(), sleep_ms(ms), sha256(text) -> hex
  *   list_directory(path) -> names in natural order, types ("file", "directory", "other"); or nil, message

@@ -6,7 +6,7 @@
 
 typedef struct lhost_embedded {
   const char *name;  /* of the module: "smartmigration.cli" */
-  const char *chunk; /* "@smartmigration/cli.lua" */
+  const char *chunk; /* "=[smartmigration/cli.lua]" */
   const char *code;
   size_t length;
 } lhost_embedded_t;

@@ -27,10 +27,11 @@ bool lhost_step_up(smig_ctx_t *ctx, void *step, smig_error_t *error);
  * and print are ours: os.exit and debug.sethook raise, print goes to the log. The host's come back at its end.
  */
 typedef struct lhost_state {
-  lua_State *thread; /* of the innermost section; NULL outside */
-  smig_ctx_t *ctx;   /* of the innermost running step, or NULL */
-  int depth;         /* of sections */
-  bool loading;      /* the innermost section loads files */
+  lua_State *thread;               /* of the innermost section; NULL outside */
+  smig_ctx_t *ctx;                 /* of the step that runs in it, or NULL */
+  const struct lhost_state *outer; /* of the section around it: a step may run another migration; or NULL */
+  int depth;                       /* of sections */
+  bool loading;                    /* the innermost section loads files */
 } lhost_state_t;
 
 typedef struct lhost_section {
@@ -41,7 +42,7 @@ typedef struct lhost_section {
 
 /* The state's record, made at first use; lives as long as the state. */
 lhost_state_t *lhost_state(lua_State *L);
-/* Between the two nothing may raise past the caller. */
+/* Between the two nothing may raise past the caller, and the section stays where it is. */
 void lhost_enter(lua_State *L, bool loading, lhost_section_t *section);
 void lhost_leave(lua_State *L, const lhost_section_t *section);
 

@@ -199,7 +199,7 @@ static int handle_signals(lua_State *L) {
     engine = lengine_test(L, 1);
     luaL_argcheck(L, engine, 1, "open engine or migration expected");
   }
-  signals_handle(engine);
+  signals_handle(engine, lua_toboolean(L, 2));
   return 0;
 }
 

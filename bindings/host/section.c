@@ -27,14 +27,15 @@ lhost_state_t *lhost_state(lua_State *L) {
   return state;
 }
 
+/* The steps around this one count, too: what they run must end when they must. */
 static void hook(lua_State *L, lua_Debug *frame) {
   (void)frame;
-  lhost_state_t *state = lhost_state(L);
-  if (!state->ctx) return;
   smig_error_t error = SMIG_ERROR_INIT;
-  if (smig_ctx_check(state->ctx, &error)) return;
-  lua_sethook(L, hook, LUA_MASKLINE | LUA_MASKCOUNT, 1);
-  kit_raise(L, &error);
+  for (const lhost_state_t *state = lhost_state(L); state; state = state->outer) {
+    if (!state->ctx || smig_ctx_check(state->ctx, &error)) continue;
+    lua_sethook(L, hook, LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    kit_raise(L, &error);
+  }
 }
 
 /* ------------------------------------------------------- the guarded functions */
@@ -146,7 +147,8 @@ void lhost_enter(lua_State *L, bool loading, lhost_section_t *section) {
   if (state->depth == 0) replace_functions(L);
   *section = (lhost_section_t){
       .former = *state, .hook = lua_gethook(L), .mask = lua_gethookmask(L), .count = lua_gethookcount(L)};
-  *state = (lhost_state_t){.thread = L, .depth = state->depth + 1, .loading = loading};
+  *state = (lhost_state_t){
+      .thread = L, .outer = &section->former, .depth = section->former.depth + 1, .loading = loading};
   lua_sethook(L, hook, LUA_MASKCOUNT, EVERY);
 }
 

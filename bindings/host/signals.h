@@ -4,8 +4,11 @@
 
 #include "smartmigration.h"
 
-/* Installs the handlers (idempotent) and aims them at the engine; NULL: a signal ends the process. SIGPIPE is ignored. */
-void signals_handle(smig_engine_t *engine);
+/*
+ * Installs the handlers (idempotent) and aims them at the engine; NULL: a signal ends the process. `announcing`: the first signal
+ * says on stderr that the run stops, and what a second one does. SIGPIPE is ignored.
+ */
+void signals_handle(smig_engine_t *engine, bool announcing);
 /* The first signal that came, or 0. */
 int signals_received(void);
 

@@ -120,7 +120,10 @@ bool lhost_step_up(smig_ctx_t *ctx, void *user, smig_error_t *error) {
   if (made) {
     lua_pushcfunction(L, end_context);
     lua_pushvalue(L, object);
-    lua_pcall(L, 1, 0, 0);
+    /* What the step began and did not finish fails it; a failure of the step's own comes first. */
+    bool ended = lua_pcall(L, 1, 0, handler) == LUA_OK;
+    if (done && !ended) kit_to_error(L, -1, error);
+    done = done && ended;
   }
   lua_settop(L, top);
   return done;

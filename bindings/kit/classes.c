@@ -2,7 +2,7 @@
  * Classes of handles: a metatable whose __index knows methods, then fields, and raises for anything else.
  * Users: every binding with handles. Rule: bindings design, D1.
  */
-#include "kit.h"
+#include "kit_internal.h"
 
 #include <string.h>
 
@@ -40,6 +40,21 @@ static int class_index(lua_State *L) {
   const class_info_t *info = lua_touserdata(L, lua_upvalueindex(UPVALUE_INFO));
   if (info->fields && info->fields(L, lua_tostring(L, 2)) == 1) return 1;
   return unknown_name(L);
+}
+
+bool kit_push_method_name(lua_State *L, int function_idx) {
+  function_idx = lua_absindex(L, function_idx);
+  if (luaL_getmetafield(L, 1, "__index") == LUA_TNIL) return false;
+  if (lua_tocfunction(L, -1) == class_index && lua_getupvalue(L, -1, UPVALUE_METHODS)) {
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+      if (!lua_rawequal(L, -1, function_idx)) continue;
+      lua_pop(L, 1);
+      return true;
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return false;
 }
 
 static int class_newindex(lua_State *L) {

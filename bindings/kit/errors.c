@@ -253,10 +253,17 @@ int kit_raise_argument(lua_State *L, const char *format, ...) {
 int kit_argerror(lua_State *L, int arg, const char *what) {
   const char *function = "?", *got = luaL_typename(L, arg);
   lua_Debug frame;
+  luaL_checkstack(L, 8, NULL);
   if (lua_getstack(L, 0, &frame)) {
-    lua_getinfo(L, "n", &frame);
-    if (frame.name) function = frame.name;
-    if (frame.name && strcmp(frame.namewhat, "method") == 0) arg--; /* do not count self */
+    lua_getinfo(L, "nf", &frame);
+    bool is_method = frame.name && strcmp(frame.namewhat, "method") == 0;
+    if (frame.name) {
+      function = frame.name;
+    } else if (kit_push_method_name(L, -1)) { /* called by pcall or ctx:try */
+      function = lua_tostring(L, -1);
+      is_method = true;
+    }
+    if (is_method) arg--; /* do not count self */
     if (arg == 0) return kit_raise_argument(L, "calling '%s' on bad self (%s)", function, what);
   }
   if (strstr(what, "expected")) return kit_raise_argument(L, "bad argument #%d to '%s' (%s)", arg, function, what);

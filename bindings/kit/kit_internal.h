@@ -19,6 +19,8 @@ int kit_error_index(lua_State *L);
 /* The methods of error objects. */
 extern const luaL_Reg kit_error_methods[];
 
+/* If the function is a method of the handle at 1, pushes its name (above what it took to find it). */
+bool kit_push_method_name(lua_State *L, int function_idx);
 /* Pushes the traceback of L from `level` on, without frames that are ours or the standard library's raising functions. */
 void kit_push_traceback(lua_State *L, int level);
 /* Pushes "file:line" of the first frame from `level` on that is a script's; nil when there is none. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Chunk names of the embedded sources begin so (cmake/embed.lua). */
-static const char own_chunks[] = "smartmigration/";
+static const char own_chunks[] = "[smartmigration/";
 
 static bool begins(const char *text, size_t length, const char *prefix) {
   size_t prefix_length = strlen(prefix);
@@ -59,10 +59,11 @@ void kit_push_where(lua_State *L, int level) {
   lua_Debug frame;
   for (; lua_getstack(L, level, &frame); level++) {
     lua_getinfo(L, "Sl", &frame);
-    if (frame.currentline > 0 && !begins(frame.short_src, strlen(frame.short_src), own_chunks)) {
-      lua_pushfstring(L, "%s:%d", frame.short_src, frame.currentline);
-      return;
-    }
+    if (frame.currentline <= 0 || begins(frame.short_src, strlen(frame.short_src), own_chunks)) continue;
+    /* The whole path: short_src is cut. */
+    const char *file = frame.source[0] == '@' ? frame.source + 1 : frame.short_src;
+    lua_pushfstring(L, "%s:%d", file, frame.currentline);
+    return;
   }
   lua_pushnil(L);
 }

@@ -7,128 +7,37 @@
 
 #include <string.h>
 
-typedef struct model_options {
-  int document, filter, update, replacement, array_filters, hint, collation;
-  bool upsert;
-} model_options_t;
-
-#define MODEL(member, kind) LMONGO_OPTION(model_options_t, member, kind)
-static const kit_option_t insert_model[] = {MODEL(document, KIT_INDEX), LMONGO_END_OPTIONS};
-static const kit_option_t update_model[] = {
-    MODEL(filter, KIT_INDEX), MODEL(update, KIT_INDEX),    MODEL(upsert, KIT_BOOLEAN), MODEL(array_filters, KIT_INDEX),
-    MODEL(hint, KIT_INDEX),   MODEL(collation, KIT_INDEX), LMONGO_END_OPTIONS};
-static const kit_option_t replace_model[] = {MODEL(filter, KIT_INDEX),    MODEL(replacement, KIT_INDEX),
-                                             MODEL(upsert, KIT_BOOLEAN),  MODEL(hint, KIT_INDEX),
-                                             MODEL(collation, KIT_INDEX), LMONGO_END_OPTIONS};
-static const kit_option_t delete_model[] = {MODEL(filter, KIT_INDEX), MODEL(hint, KIT_INDEX),
-                                            MODEL(collation, KIT_INDEX), LMONGO_END_OPTIONS};
-
-typedef enum model_kind { INSERT_ONE, UPDATE_ONE, UPDATE_MANY, REPLACE_ONE, DELETE_ONE, DELETE_MANY } model_kind_t;
-
-static const struct {
-  const char *name;
-  const kit_option_t *options;
-} models[] = {[INSERT_ONE] = {"insert_one", insert_model},   [UPDATE_ONE] = {"update_one", update_model},
-              [UPDATE_MANY] = {"update_many", update_model}, [REPLACE_ONE] = {"replace_one", replace_model},
-              [DELETE_ONE] = {"delete_one", delete_model},   [DELETE_MANY] = {"delete_many", delete_model}};
-enum { MODELS = sizeof models / sizeof *models };
-
 /* The model at idx is a table with one key; pushes its value. */
-static model_kind_t check_model(lua_State *L, int idx, lua_Integer place) {
+static lmongo_model_kind_t check_model(lua_State *L, int idx, lua_Integer place) {
   if (!lua_istable(L, idx)) {
     kit_raise_argument(L, "model %lld of bulk_write must be a table, got %s", (long long)place, luaL_typename(L, idx));
   }
   lua_pushnil(L);
   if (!lua_next(L, idx)) kit_raise_argument(L, "model %lld of bulk_write is empty", (long long)place);
   const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-  const char *names[MODELS + 1] = {NULL};
-  for (int kind = 0; kind < MODELS; kind++) {
-    names[kind] = models[kind].name;
-    if (strcmp(name, models[kind].name) != 0) continue;
-    lua_pushvalue(L, -2);
+  for (int kind = 0; kind < LMONGO_MODELS; kind++) {
+    if (strcmp(name, lmongo_model_name((lmongo_model_kind_t)kind)) != 0) continue;
+    lua_insert(L, -2);
     if (lua_next(L, idx))
       kit_raise_argument(L, "model %lld of bulk_write has more than one operation", (long long)place);
-    return (model_kind_t)kind;
+    return (lmongo_model_kind_t)kind;
   }
+  const char *names[LMONGO_MODELS + 1] = {NULL};
+  for (int kind = 0; kind < LMONGO_MODELS; kind++) names[kind] = lmongo_model_name((lmongo_model_kind_t)kind);
   const char *near = kit_suggest(name, names);
   if (near) {
     kit_raise_argument(L, "model %lld of bulk_write: unknown operation '%s' (did you mean '%s'?)", (long long)place,
                        name, near);
   }
   kit_raise_argument(L, "model %lld of bulk_write: unknown operation '%s'", (long long)place, name);
-  return INSERT_ONE;
+  return LMONGO_INSERT_ONE;
 }
-
-static void need(lua_State *L, int idx, const char *field, model_kind_t kind, lua_Integer place) {
-  if (!idx)
-    kit_raise_argument(L, "model %lld of bulk_write: %s needs '%s'", (long long)place, models[kind].name, field);
-}
-
-/* Adds the model at idx. `opts` is empty, and emptied again. */
-static void add_model(lua_State *L, lmongo_call_t *call, int idx, lua_Integer place, bson_t *opts) {
-  model_kind_t kind = check_model(L, idx, place);
-  model_options_t model = {0};
-  kit_read_options(L, -1, models[kind].name, models[kind].options, &model);
-  mongoc_bulk_operation_t *bulk = call->bulk;
-  const bson_t *filter = NULL;
-  bool is_pipeline, done = false;
-  bson_error_t cause;
-  int filter_box = 0;
-  if (kind != INSERT_ONE) {
-    need(L, model.filter, "filter", kind, place);
-    filter = lmongo_check_filter(L, model.filter, true);
-    filter_box = lua_gettop(L);
-    lmongo_append_document(L, model.array_filters, LBSON_ARRAY, opts, "arrayFilters", "array_filters");
-    lmongo_append_hint(L, model.hint, opts);
-    lmongo_append_document(L, model.collation, LBSON_DOCUMENT, opts, "collation", "collation");
-    if (model.upsert) BSON_APPEND_BOOL(opts, "upsert", true);
-  }
-  if (kind != DELETE_ONE && kind != DELETE_MANY) BSON_APPEND_BOOL(opts, "validate", false);
-  switch (kind) {
-  case INSERT_ONE:
-    need(L, model.document, "document", kind, place);
-    done = mongoc_bulk_operation_insert_with_opts(bulk, lmongo_check_insert(L, model.document), opts, &cause);
-    break;
-  case UPDATE_ONE:
-    need(L, model.update, "update", kind, place);
-    done = mongoc_bulk_operation_update_one_with_opts(
-        bulk, filter, lmongo_check_update(L, model.update, "update_one", &is_pipeline), opts, &cause);
-    break;
-  case UPDATE_MANY:
-    need(L, model.update, "update", kind, place);
-    done = mongoc_bulk_operation_update_many_with_opts(
-        bulk, filter, lmongo_check_update(L, model.update, "update_many", &is_pipeline), opts, &cause);
-    break;
-  case REPLACE_ONE:
-    need(L, model.replacement, "replacement", kind, place);
-    done = mongoc_bulk_operation_replace_one_with_opts(
-        bulk, filter, lmongo_check_replacement(L, model.replacement, "replace_one"), opts, &cause);
-    break;
-  case DELETE_ONE:
-    done = mongoc_bulk_operation_remove_one_with_opts(bulk, filter, opts, &cause);
-    break;
-  case DELETE_MANY:
-    done = mongoc_bulk_operation_remove_many_with_opts(bulk, filter, opts, &cause);
-    break;
-  }
-  if (!done) kit_raise_argument(L, "model %lld of bulk_write: %s", (long long)place, cause.message);
-  if (lua_gettop(L) != filter_box) lmongo_pop_box(L); /* of the document */
-  if (filter_box) lmongo_pop_box(L);
-  bson_reinit(opts);
-}
-
-static const struct {
-  const char *field, *reply;
-} counts[] = {{"inserted_count", "nInserted"},
-              {"matched_count", "nMatched"},
-              {"modified_count", "nModified"},
-              {"deleted_count", "nRemoved"},
-              {"upserted_count", "nUpserted"}};
-enum { COUNTS = sizeof counts / sizeof *counts };
 
 static void push_result(lua_State *L, const bson_t *reply) {
-  lua_createtable(L, 0, COUNTS + 1);
-  for (int i = 0; i < COUNTS; i++) lmongo_set_integer(L, counts[i].field, lmongo_reply_number(reply, counts[i].reply));
+  lua_createtable(L, 0, LMONGO_COUNTS + 1);
+  for (int i = 0; i < LMONGO_COUNTS; i++) {
+    lmongo_set_integer(L, lmongo_counts[i].field, lmongo_reply_number(reply, lmongo_counts[i].reply));
+  }
   lua_newtable(L);
   bson_iter_t iter, element, field;
   if (bson_iter_init_find(&iter, reply, "upserted") && bson_iter_recurse(&iter, &element)) {
@@ -166,23 +75,32 @@ int lmongo_bulk_write(lua_State *L) {
   if (!options.ordered) BSON_APPEND_BOOL(&call->opts, "ordered", false);
   call->bulk = mongoc_collection_create_bulk_operation_with_opts(lmongo_call_collection(call), &call->opts);
   if (options.bypass_document_validation) mongoc_bulk_operation_set_bypass_document_validation(call->bulk, true);
+  lmongo_bulk_t bulk = {.operation = call->bulk, .name = "bulk_write"};
+  bulk.filter = lbson_push_buffer(L);
+  bulk.change = lbson_push_buffer(L);
   int top = lua_gettop(L);
   lua_Integer count = luaL_len(L, 2);
-  for (lua_Integer i = 1; i <= count; i++) {
-    lua_geti(L, 2, i);
-    add_model(L, call, top + 1, i, &call->command);
+  for (bulk.place = 1; bulk.place <= count; bulk.place++) {
+    lua_geti(L, 2, bulk.place);
+    lmongo_model_kind_t kind = check_model(L, top + 1, bulk.place);
+    lmongo_model_t model = {0};
+    lmongo_read_model(L, top + 2, kind, true, &model);
+    lmongo_bulk_add(L, &bulk, kind, &model);
     lua_settop(L, top);
   }
   if (!count) { /* nothing to do is no error; the driver would make it one */
     push_result(L, &call->reply);
     return 1;
   }
+  /* Reading the models may have run code of the author's, which may have closed what the call was made with. */
+  lmongo_check_scope(L, target->scope, "collection");
+  if (call->session_idx) lmongo_check_session(L, call->session_idx, target->scope);
   bson_error_t cause;
   bson_destroy(&call->reply);
   if (!mongoc_bulk_operation_execute(call->bulk, &call->reply, &cause)) {
     bson_t partial = BSON_INITIALIZER;
-    for (int i = 0; i < COUNTS; i++) {
-      BSON_APPEND_INT64(&partial, counts[i].field, lmongo_reply_number(&call->reply, counts[i].reply));
+    for (int i = 0; i < LMONGO_COUNTS; i++) {
+      BSON_APPEND_INT64(&partial, lmongo_counts[i].field, lmongo_reply_number(&call->reply, lmongo_counts[i].reply));
     }
     return lmongo_call_failed_partly(L, call, &cause, &partial);
   }

@@ -86,6 +86,11 @@ local function flatten(root, where)
   return values
 end
 
+-- Lua quotes the text near a mistake, which may be a URI with its password.
+local function without_uri(problem)
+  return (text.escape(problem):gsub("://.*", "://..."))
+end
+
 local function read_config(path, named)
   local file, problem, number = io.open(path, "rb")
   if not file then
@@ -131,11 +136,11 @@ function config.load(path)
   })
   local chunk, syntax = load(source, "@" .. path, "t", environment)
   if not chunk then
-    refuse("the config file does not load: %s", text.escape(syntax))
+    refuse("the config file does not load: %s", without_uri(syntax))
   end
   local ok, root = pcall(chunk)
   if not ok then
-    refuse("the config file failed: %s", text.escape(root))
+    refuse("the config file failed: %s", without_uri(root))
   end
   if type(root) ~= "table" then
     refuse("%s: must return a table, not a %s", where, type(root))

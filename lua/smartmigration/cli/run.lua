@@ -22,7 +22,7 @@ return function(session)
     return require "smartmigration.cli.plan"(session)
   end
   local migration = session:open()
-  process.handle_signals(migration)
+  process.handle_signals(migration, session:talks_to_person())
   local ok, result = pcall(migration.run, migration)
   if not ok then
     if not session.json and type(result) == "userdata" then

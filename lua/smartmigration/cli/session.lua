@@ -33,6 +33,11 @@ function session:log()
   return self.logger
 end
 
+-- Whether somebody reads stderr as it comes, and wants to.
+function session:talks_to_person()
+  return process.isatty(STDERR) and not self.quiet and self.shape.log_format ~= "json"
+end
+
 local function holds_password(uri)
   return uri:find "^[^/]*//[^/@]*:[^/@]*@" ~= nil
 end

@@ -1,0 +1,92 @@
+-- The module alone, in the system's lua5.4 with nothing but package.cpath: the example's chain leaves the very database that
+-- the binary leaves.
+local build = require "spec.support.build"
+local migrations = require "spec.support.migrations"
+local process = require "spec.support.process"
+local server = require "spec.support.server"
+
+local EXAMPLE = build.root .. "/migrations-example"
+
+local CHAIN = [[
+  local uri, database, folder = ...
+  local smartmigration = require "smartmigration"
+  local migration <close> = smartmigration.new {
+    target_from_chain = true, mongo = { uri = uri, database = database }, migrations = folder }
+  local planned, result, again = migration:plan(), migration:run(), migration:run()
+  for i, step in ipairs(result.steps_applied) do
+    assert(step.id == planned.steps_skipped[i].id and step.status == "applied")
+    io.write(step.id, " ")
+  end
+  assert(#again.steps_applied == 0 and migration:status().check == "up-to-date")
+  io.write(again.current_version_after)
+]]
+
+local function run(command)
+  local result = process.run(command)
+  assert.are.equal(0, result.status, result.out .. result.err)
+  return result
+end
+
+-- What a run stores of itself: it differs from one to the next.
+local OF_A_RUN = { startedAt = true, finishedAt = true, durationMs = true, run = true, host = true, fence = true, nonce = true,
+  _createdAt = true, _updatedAt = true, at = true, user = true, _id = true }
+
+local function without_times(value)
+  if type(value) ~= "table" then return value end
+  local kept = {}
+  for name, inner in pairs(value) do
+    if not OF_A_RUN[name] then kept[name] = without_times(inner) end
+  end
+  return kept
+end
+
+-- All that is in the database: the bytes of every document in the order of their ids, indexes and options of collections; of the
+-- ledger what does not differ from run to run.
+local function contents(name)
+  local bson = require "smartmigration.bson"
+  local database, found, documents = server.open(name), {}, 0
+  for collection in database:list_collections() do
+    local handle, here = database:collection(collection.name), { options = tostring(collection.options) }
+    for index in handle:list_indexes() do here[#here + 1] = tostring(index) end
+    table.sort(here)
+    if collection.name == "SmartdataEasyStore" then
+      here.ledger = without_times(bson.to_table(handle:find_one {}))
+    else
+      for document in handle:find({}, { sort = { _id = 1 } }) do
+        here[#here + 1] = bson.to_bytes(document)
+        documents = documents + 1
+      end
+    end
+    found[collection.name] = here
+  end
+  return found, documents
+end
+
+describe("the module in a stock lua5.4", function()
+  local data
+  setup(function()
+    data = run({ "mktemp", "-d" }).out:gsub("%s+$", "") .. "/data"
+    run { EXAMPLE .. "/sample", data }
+  end)
+  teardown(function()
+    run { "rm", "-r", (data:gsub("/data$", "")) }
+  end)
+
+  it("runs the example's chain as the binary does", function()
+    local by_module, by_binary = server.database(), server.database()
+    run { EXAMPLE .. "/import", by_module, "--data", data }
+    run { EXAMPLE .. "/import", by_binary, "--data", data }
+    local path = migrations.folder { ["chain.lua"] = CHAIN }
+    local result = run { "lua5.4", "-e", ("package.path, package.cpath = '', %q"):format(build.cpath), path .. "/chain.lua",
+      server.uri, by_module, EXAMPLE .. "/migrations" }
+    migrations.clean()
+    assert.are.equal("locations lists alternate-names currencies country-of-city capitals obsolete-fields 2.0.0", result.out)
+    assert.are.equal("", result.err)
+    run { build.binary, "run", "--dir", EXAMPLE .. "/migrations",
+      env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = by_binary } }
+    local left, documents = contents(by_module)
+    assert.is_true(documents > 1000)
+    assert.are.same(contents(by_binary), left)
+    run { EXAMPLE .. "/check", by_module, "--data", data }
+  end)
+end)
