@@ -33,6 +33,13 @@ typedef enum lbson_role {
  * *is_array (may be NULL) says that the value was an array.
  */
 bson_t *lbson_check(lua_State *L, int idx, lbson_role_t role, const char *what, bool *is_array);
+/*
+ * Pushes a buffer, a userdata that lbson_encode writes into: what sends many documents needs no box and no memory for each.
+ * lbson_encode is lbson_check into it: *document looks into the buffer until the next call. It says whether the value was an array.
+ */
+typedef struct lbson_buffer lbson_buffer_t;
+lbson_buffer_t *lbson_push_buffer(lua_State *L);
+bool lbson_encode(lua_State *L, lbson_buffer_t *buffer, int idx, lbson_role_t role, const char *what, bson_t *document);
 /* Appends the value at idx under key; `where` is the path for errors. */
 void lbson_append(lua_State *L, int idx, bson_t *to, const char *key, size_t key_length, const char *where);
 /* Whether the value at idx is a document or array view, or can be encoded as a document (a table). */

@@ -12,7 +12,8 @@ enum { ALL_AT_MOST = 10000 };
 /* libmongoc 1.23 sends killCursors with the read concern of a snapshot session, which the server refuses: without a session then. */
 static void kill_snapshot_cursor(const lmongo_cursor_t *cursor) {
   int64_t id = mongoc_cursor_get_id(cursor->cursor);
-  const mongoc_session_opt_t *opts = cursor->session ? mongoc_client_session_get_opts(cursor->session) : NULL;
+  const mongoc_session_opt_t *opts =
+      cursor->child.session ? mongoc_client_session_get_opts(cursor->child.session) : NULL;
   const char *dot = strchr(cursor->ns, '.');
   if (!id || !opts || !mongoc_session_opts_get_snapshot(opts) || !dot) return;
   bson_t command = BSON_INITIALIZER, ids;
@@ -51,7 +52,7 @@ lmongo_cursor_t *lmongo_push_cursor(lua_State *L, const lmongo_call_t *call, con
     kit_raise_argument(L, "option 'as' must be \"document\" or \"table\", got '%s'", as);
   }
   lmongo_cursor_t *cursor = lua_newuserdatauv(L, sizeof *cursor, 3);
-  *cursor = (lmongo_cursor_t){.child = {.close = close_child}, .scope = call->scope, .session = call->session};
+  *cursor = (lmongo_cursor_t){.child = {.close = close_child, .session = call->session}, .scope = call->scope};
   luaL_setmetatable(L, LMONGO_CURSOR);
   cursor->phrase = call->phrase;
   cursor->ns = bson_strdup(call->target->ns);

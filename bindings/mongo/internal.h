@@ -16,6 +16,11 @@
 #define LMONGO_COLLECTION "smartmigration.collection"
 #define LMONGO_CURSOR "smartmigration.cursor"
 #define LMONGO_SESSION "smartmigration.session"
+#define LMONGO_CHANGE_STREAM "smartmigration.change_stream"
+#define LMONGO_BULK_WRITER "smartmigration.bulk_writer"
+#define LMONGO_GRIDFS "smartmigration.gridfs"
+#define LMONGO_UPLOAD "smartmigration.gridfs_upload"
+#define LMONGO_DOWNLOAD "smartmigration.gridfs_download"
 
 /* Each makes the metatable of one kind of handle. */
 void lmongo_new_scope_class(lua_State *L);
@@ -24,23 +29,37 @@ void lmongo_new_database_class(lua_State *L);
 void lmongo_new_collection_class(lua_State *L);
 void lmongo_new_cursor_class(lua_State *L);
 void lmongo_new_session_class(lua_State *L);
+void lmongo_new_change_stream_class(lua_State *L);
+void lmongo_new_bulk_writer_class(lua_State *L);
+void lmongo_new_gridfs_class(lua_State *L);
+void lmongo_new_upload_class(lua_State *L);
+void lmongo_new_download_class(lua_State *L);
 /* Makes all of them, once a Lua state. */
 void lmongo_new_classes(lua_State *L);
 
 /* ------------------------------------------------------------------- scope */
 
-/* A resource of the driver that must be gone before its client is: the beginning of a cursor's and a session's userdata. */
+/*
+ * A resource of the driver that must be gone before its client is: the beginning of the userdata of sessions, cursors, streams and
+ * writers.
+ */
 typedef struct lmongo_child {
   struct lmongo_child *previous, *next;
   void (*close)(struct lmongo_child *child); /* destroys the resource; unlinks itself; no Lua call inside */
+  const mongoc_client_session_t *session;    /* that it runs on; NULL: none */
   bool is_session;
 } lmongo_child_t;
 
 void lmongo_link(lmongo_scope_t *scope, lmongo_child_t *child);
 void lmongo_unlink(lmongo_scope_t *scope, lmongo_child_t *child);
-/* Closes the cursors that run on the session. */
+/* Closes the cursors and streams that run on the session. */
 void lmongo_close_cursors_of(lmongo_scope_t *scope, const mongoc_client_session_t *session);
 
+/*
+ * Notes that something was given and never reached the server ("the bulk_writer of 'app.users' was not closed: …"); moved. The end of
+ * the scope raises it, so that a step that forgets to close does not pass for done.
+ */
+void lmongo_note_unfinished(lmongo_scope_t *scope, char *what);
 /* The scope at idx; the caller knows that it is one. */
 lmongo_scope_t *lmongo_to_scope(lua_State *L, int idx);
 /* Raises when the scope is over, or its run must end. Every call to a server begins with it. `kind` is the handle's. */
@@ -136,6 +155,9 @@ const bson_t *lmongo_check_filter(lua_State *L, int arg, bool required);
 /* The update at idx: operators or a pipeline. The replacement at idx: no operators. Each pushes a box that owns it. */
 const bson_t *lmongo_check_update(lua_State *L, int idx, const char *operation, bool *is_pipeline);
 const bson_t *lmongo_check_replacement(lua_State *L, int idx, const char *operation);
+/* What they check of a document that is encoded already. */
+void lmongo_require_update(lua_State *L, const bson_t *update, bool is_pipeline, const char *operation);
+void lmongo_require_replacement(lua_State *L, const bson_t *replacement, bool is_array, const char *operation);
 /* The document at idx with an `_id`, made when it has none, first. Pushes a box that owns it. */
 bson_t *lmongo_check_insert(lua_State *L, int idx);
 
@@ -202,10 +224,9 @@ void lmongo_push_values(lua_State *L, const bson_t *reply, const char *key);
 typedef enum lmongo_cursor_state { LMONGO_CLOSED, LMONGO_OPEN, LMONGO_DONE } lmongo_cursor_state_t;
 
 typedef struct lmongo_cursor {
-  lmongo_child_t child;
+  lmongo_child_t child;  /* user value 2 keeps the session's handle */
   lmongo_scope_t *scope; /* user value 1 */
   mongoc_cursor_t *cursor;
-  const mongoc_client_session_t *session; /* user value 2 keeps its handle */
   lmongo_cursor_state_t state;
   bool as_table; /* user value 3 is bson.to_table */
   const char *phrase;
@@ -222,6 +243,43 @@ bool lmongo_cursor_advance(lua_State *L, int idx, bool wait);
 int lmongo_return_cursor(lua_State *L, int idx);
 /* Reads the cursor at idx to its end and pushes an array of its documents' `name`. Returns 1. */
 int lmongo_collect_names(lua_State *L, int idx);
+
+/* ------------------------------------------------------------------- bulks */
+
+typedef enum lmongo_model_kind {
+  LMONGO_INSERT_ONE,
+  LMONGO_UPDATE_ONE,
+  LMONGO_UPDATE_MANY,
+  LMONGO_REPLACE_ONE,
+  LMONGO_DELETE_ONE,
+  LMONGO_DELETE_MANY,
+  LMONGO_MODELS
+} lmongo_model_kind_t;
+
+/* One statement of a bulk. The integers are stack indexes, 0: not given. `change` is the document, update or replacement. */
+typedef struct lmongo_model {
+  int filter, change, array_filters, hint, collation;
+  bool upsert;
+} lmongo_model_t;
+
+/* What statements are encoded into and added to. */
+typedef struct lmongo_bulk {
+  mongoc_bulk_operation_t *operation;
+  lbson_buffer_t *filter, *change; /* kept on the stack, or by a handle */
+  const char *name;                /* of the operation, for messages */
+  lua_Integer place;               /* of the statement, for messages; 0: none */
+} lmongo_bulk_t;
+
+/* "insert_one", … */
+const char *lmongo_model_name(lmongo_model_kind_t kind);
+/* Reads the fields of a model (`whole`), or the options beside filter and change, at idx; their values stay on the stack. */
+void lmongo_read_model(lua_State *L, int idx, lmongo_model_kind_t kind, bool whole, lmongo_model_t *model);
+/* Adds the statement; returns its size in bytes. */
+size_t lmongo_bulk_add(lua_State *L, const lmongo_bulk_t *bulk, lmongo_model_kind_t kind, const lmongo_model_t *model);
+
+enum { LMONGO_COUNTS = 5 };
+/* The counts of a bulk: their names, and those of the driver's reply. */
+extern const struct lmongo_count { const char *field, *reply; } lmongo_counts[LMONGO_COUNTS];
 
 /* ----------------------------------------------------------------- session */
 
@@ -276,6 +334,10 @@ int lmongo_find_one_and_update(lua_State *L);
 int lmongo_find_one_and_replace(lua_State *L);
 int lmongo_find_one_and_delete(lua_State *L);
 int lmongo_bulk_write(lua_State *L);
+int lmongo_bulk_writer(lua_State *L);
+int lmongo_explain(lua_State *L);
+int lmongo_watch(lua_State *L);  /* of collection, database and client */
+int lmongo_gridfs(lua_State *L); /* of database */
 int lmongo_create_index(lua_State *L);
 int lmongo_create_indexes(lua_State *L);
 int lmongo_list_indexes(lua_State *L);

@@ -27,11 +27,15 @@ typedef struct lmongo_scope {
   struct lmongo_child *children;    /* open cursors and sessions: they end with the scope */
   struct lmongo_session
       *transaction; /* the session that is in a transaction, to warn of commands outside of it; or NULL */
+  char *unfinished; /* what was given and never reached the server, for the end to raise; or NULL */
 } lmongo_scope_t;
 
 /* Pushes a scope (userdata) over a borrowed connection and a step's ctx (NULL: none). */
 lmongo_scope_t *lmongo_push_scope(lua_State *L, smig_mongo_connection_t *connection, smig_ctx_t *ctx);
-/* Ends the scope at idx: closes its sessions and cursors; its handles raise from now on. */
+/*
+ * Ends the scope at idx: closes its sessions and cursors; its handles raise from now on. When that is done it raises UNFINISHED_WRITES
+ * if a writer or an upload was neither closed nor aborted.
+ */
 void lmongo_end_scope(lua_State *L, int idx);
 /* Pushes a database handle within the scope at idx. */
 void lmongo_push_database(lua_State *L, int scope_idx, const char *name);

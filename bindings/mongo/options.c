@@ -204,26 +204,35 @@ static bool operators(const bson_t *document, bool *none) {
   return all;
 }
 
-const bson_t *lmongo_check_update(lua_State *L, int idx, const char *operation, bool *is_pipeline) {
+void lmongo_require_update(lua_State *L, const bson_t *update, bool is_pipeline, const char *operation) {
   bool none;
-  *is_pipeline = false;
-  const bson_t *update = lbson_check(L, idx, LBSON_PIPELINE_OR_DOCUMENT, "update", is_pipeline);
-  if (*is_pipeline) {
+  if (is_pipeline) {
     if (bson_empty(update)) kit_raise_argument(L, "the pipeline of %s must not be empty", operation);
   } else if (!operators(update, &none)) {
     kit_raise_argument(L, "%s wants operators ($set, $unset, …) or a pipeline; to replace the document use replace_one",
                        operation);
   }
-  return update;
 }
 
-const bson_t *lmongo_check_replacement(lua_State *L, int idx, const char *operation) {
-  bool is_array = false, none = true;
-  const bson_t *replacement = lbson_check(L, idx, LBSON_DOCUMENT, "replacement", &is_array);
+void lmongo_require_replacement(lua_State *L, const bson_t *replacement, bool is_array, const char *operation) {
+  bool none = true;
   operators(replacement, &none);
   if (is_array || !none) {
     kit_raise_argument(L, "%s wants a whole document without operators; to change fields use update_one", operation);
   }
+}
+
+const bson_t *lmongo_check_update(lua_State *L, int idx, const char *operation, bool *is_pipeline) {
+  *is_pipeline = false;
+  const bson_t *update = lbson_check(L, idx, LBSON_PIPELINE_OR_DOCUMENT, "update", is_pipeline);
+  lmongo_require_update(L, update, *is_pipeline, operation);
+  return update;
+}
+
+const bson_t *lmongo_check_replacement(lua_State *L, int idx, const char *operation) {
+  bool is_array = false;
+  const bson_t *replacement = lbson_check(L, idx, LBSON_DOCUMENT, "replacement", &is_array);
+  lmongo_require_replacement(L, replacement, is_array, operation);
   return replacement;
 }
 

@@ -31,7 +31,7 @@ void lmongo_unlink(lmongo_scope_t *scope, lmongo_child_t *child) {
 void lmongo_close_cursors_of(lmongo_scope_t *scope, const mongoc_client_session_t *session) {
   for (lmongo_child_t *child = scope->children, *next; child; child = next) {
     next = child->next;
-    if (!child->is_session && ((lmongo_cursor_t *)(void *)child)->session == session) child->close(child);
+    if (!child->is_session && child->session == session) child->close(child);
   }
 }
 
@@ -55,6 +55,8 @@ static void end_scope(lmongo_scope_t *scope) {
 static int scope_gc(lua_State *L) {
   lmongo_scope_t *scope = lua_touserdata(L, 1);
   end_scope(scope);
+  bson_free(scope->unfinished);
+  scope->unfinished = NULL;
   bson_free(scope->owner);
   scope->owner = NULL;
   return 0;
@@ -83,8 +85,23 @@ lmongo_scope_t *lmongo_to_scope(lua_State *L, int idx) {
   return luaL_checkudata(L, idx, SCOPE);
 }
 
+void lmongo_note_unfinished(lmongo_scope_t *scope, char *what) {
+  if (scope->unfinished)
+    bson_free(what); /* the first one says enough */
+  else
+    scope->unfinished = what;
+}
+
 void lmongo_end_scope(lua_State *L, int idx) {
-  end_scope(lmongo_to_scope(L, idx));
+  lmongo_scope_t *scope = lmongo_to_scope(L, idx);
+  end_scope(scope);
+  if (!scope->unfinished) return;
+  smig_error_t error = SMIG_ERROR_INIT;
+  smig_error_set_foreign(&error, "UNFINISHED_WRITES", "%s", scope->unfinished);
+  BSON_APPEND_UTF8(smig_error_details(&error), "category", "argument");
+  bson_free(scope->unfinished);
+  scope->unfinished = NULL;
+  kit_raise(L, &error);
 }
 
 void lmongo_check_scope(lua_State *L, lmongo_scope_t *scope, const char *kind) {
