@@ -233,21 +233,31 @@ static int compare_keys(const void *a, const void *b) {
   return order ? order : (left->length > right->length) - (left->length < right->length);
 }
 
-/* Pushes an array of the table's keys, sorted bytewise; they live as long as the table. */
-static const sorted_key_t *push_sorted_keys(lua_State *L, int idx, size_t count) {
-  sorted_key_t *keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
+enum { FEW_KEYS = 16 }; /* as many are sorted on the C stack */
+
+/* Collects the table's keys, sorted bytewise; they live as long as the table. */
+static void sort_keys(lua_State *L, int idx, sorted_key_t *keys) {
   size_t used = 0;
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
-    keys[used].text = lua_tolstring(L, -2, &keys[used].length);
-    used++;
+    sorted_key_t key;
+    key.text = lua_tolstring(L, -2, &key.length);
+    keys[used++] = key;
+    if (used > FEW_KEYS) continue;
+    size_t place = used - 1;
+    for (; place > 0 && compare_keys(&keys[place - 1], &key) > 0; place--) keys[place] = keys[place - 1];
+    keys[place] = key;
   }
-  qsort(keys, count, sizeof *keys, compare_keys);
-  return keys;
+  if (used > FEW_KEYS) qsort(keys, used, sizeof *keys, compare_keys);
 }
 
 static void write_map(lbson_writer_t *writer, int idx, size_t count, const lbson_path_t *path, unsigned depth) {
   lua_State *L = writer->L;
-  const sorted_key_t *keys = push_sorted_keys(L, idx, count);
+  sorted_key_t few[FEW_KEYS], *keys = few;
+  if (count > FEW_KEYS)
+    keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
+  else
+    lua_pushnil(L); /* in its place */
+  sort_keys(L, idx, keys);
   size_t start = lbson_write_begin(writer);
   for (size_t i = 0; i < count; i++) {
     lbson_path_t here = {.parent = path, .key = keys[i].text, .length = keys[i].length};

@@ -1,6 +1,6 @@
 /*
  * Where an encoding error is: dotted paths such as 'address.lines[3]', and the checks of keys and text.
- * Users: the encoder and assignments. libbson checks neither UTF-8 nor NUL in a way that could be told.
+ * Users: the encoder, assignments, checks of foreign bytes. libbson checks neither UTF-8 nor NUL in a way that could be told.
  */
 #include "lbson_internal.h"
 
@@ -9,7 +9,7 @@
 
 /* A key as text for a message: what is no printable UTF-8 is escaped. */
 static void add_key(luaL_Buffer *out, const char *key, size_t length) {
-  bool valid = bson_utf8_validate(key, length, false);
+  bool valid = lbson_is_utf8(key, length);
   for (size_t i = 0; i < length; i++) {
     unsigned char c = (unsigned char)key[i];
     if (c >= 0x20 && c != 0x7f && (c < 0x80 || valid)) {
@@ -92,11 +92,11 @@ int lbson_fail(lua_State *L, const lbson_path_t *path, const char *format, ...) 
 
 void lbson_check_key(lua_State *L, const char *key, size_t length, const lbson_path_t *path) {
   if (memchr(key, 0, length)) lbson_fail(L, path, "a key must not contain NUL");
-  if (!bson_utf8_validate(key, length, false)) lbson_fail(L, path, "a key must be valid UTF-8");
+  if (!lbson_is_utf8(key, length)) lbson_fail(L, path, "a key must be valid UTF-8");
 }
 
 void lbson_check_text(lua_State *L, const char *text, size_t length, const lbson_path_t *path) {
-  if (!bson_utf8_validate(text, length, true)) {
+  if (!lbson_is_utf8(text, length)) {
     lbson_fail(L, path, "the string is not valid UTF-8; use bson.binary(s) for bytes");
   }
 }
