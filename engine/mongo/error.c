@@ -107,10 +107,15 @@ static bool is_conflict_code(int32_t code) {
 
 /* Whether an operation only reads, so that an unanswered one has changed nothing. Aggregations may write. */
 static bool only_reads(const char *operation) {
-  static const char *const reads[] = {
-      "connect",          "find",           "find_one",       "count_documents",  "estimated_count",
-      "distinct",         "list_databases", "database_names", "list_collections", "has_collection",
-      "collection_names", "list_indexes",   "watch",          "currentOp",        NULL};
+  static const char *const reads[] = {"connect",          "find",
+                                      "find_one",         "count",
+                                      "count_documents",  "estimated_count",
+                                      "distinct",         "list_databases",
+                                      "database_names",   "list_collections",
+                                      "has_collection",   "explain",
+                                      "collection_names", "list_indexes",
+                                      "index_names",      "watch",
+                                      "currentOp",        NULL};
   for (size_t i = 0; operation && reads[i]; i++)
     if (strcmp(operation, reads[i]) == 0) return true;
   return false;
