@@ -1,7 +1,7 @@
 /*
  * The guard of a run. See guard.h for who writes and who reads.
  * Units: CLOCK_BOOTTIME in ms. Errors: LOCK_LOST, INTERRUPTED. `state` is stored with release after `reason` and
- * loaded with acquire before it, so whoever sees the guard shut sees the reason whole.
+ * loaded with acquire before it, so whoever sees the guard shut sees its reason whole.
  */
 #include "guard.h"
 
@@ -11,16 +11,23 @@
 #include <string.h>
 
 void smig_guard_init(smig_guard_t *guard) {
-  atomic_init(&guard->state, SMIG_GUARD_OPEN);
-  atomic_init(&guard->stop_reason, -1);
-  atomic_init(&guard->stop_asked_boot_ms, 0);
-  atomic_init(&guard->deadline_boot_ms, INT64_MAX);
-  atomic_init(&guard->step_running, false);
-  guard->reason = (smig_error_t)SMIG_ERROR_INIT;
+  *guard = (smig_guard_t){.lost = SMIG_ERROR_INIT, .interrupted = SMIG_ERROR_INIT};
+  smig_guard_reset(guard);
 }
 
 void smig_guard_release(smig_guard_t *guard) {
-  smig_error_release(&guard->reason);
+  smig_error_release(&guard->lost);
+  smig_error_release(&guard->interrupted);
+}
+
+void smig_guard_reset(smig_guard_t *guard) {
+  smig_guard_release(guard);
+  atomic_store(&guard->state, SMIG_GUARD_OPEN);
+  atomic_store(&guard->stop_asked_boot_ms, 0);
+  atomic_store(&guard->deadline_boot_ms, INT64_MAX);
+  atomic_store(&guard->step_running, false);
+  atomic_store(&guard->looking, false);
+  atomic_store(&guard->stop_reason, -1);
 }
 
 void smig_guard_ask_to_stop(smig_guard_t *guard, int reason) {
@@ -40,12 +47,13 @@ void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms) {
 }
 
 void smig_guard_shut(smig_guard_t *guard, smig_guard_state_t state, smig_error_t *reason) {
-  if (atomic_load_explicit(&guard->state, memory_order_relaxed) == SMIG_GUARD_OPEN) {
-    smig_error_move(&guard->reason, reason);
-    atomic_store_explicit(&guard->state, state, memory_order_release);
-  } else {
+  int former = atomic_load_explicit(&guard->state, memory_order_relaxed);
+  if (former == SMIG_GUARD_LOST || former == (int)state) {
     smig_error_release(reason);
+    return;
   }
+  smig_error_move(state == SMIG_GUARD_LOST ? &guard->lost : &guard->interrupted, reason);
+  atomic_store_explicit(&guard->state, state, memory_order_release);
 }
 
 static bool past_deadline(const smig_guard_t *guard) {
@@ -53,20 +61,25 @@ static bool past_deadline(const smig_guard_t *guard) {
   return deadline != INT64_MAX && smig_clock_boot_ms() > deadline;
 }
 
-/* Whether the flag, the deadline aside, refuses a call now. */
-static bool is_shut(const smig_guard_t *guard) {
+/* Why the flag, the deadline aside, refuses a call now; NULL: it does not. */
+static const smig_error_t *shut_by(const smig_guard_t *guard) {
   switch (atomic_load_explicit(&guard->state, memory_order_acquire)) {
   case SMIG_GUARD_OPEN:
-    return false;
+    return NULL;
   case SMIG_GUARD_INTERRUPTED:
-    return atomic_load_explicit(&guard->step_running, memory_order_acquire);
+    return atomic_load_explicit(&guard->step_running, memory_order_acquire) ? &guard->interrupted : NULL;
   default:
-    return true;
+    return &guard->lost;
   }
 }
 
+/* While only reading goes on, any moment is a safe point. */
+static bool stop_ends_looking(const smig_guard_t *guard) {
+  return atomic_load_explicit(&guard->looking, memory_order_relaxed) && smig_guard_asked_to_stop(guard);
+}
+
 bool smig_guard_permits(const smig_guard_t *guard) {
-  return !is_shut(guard) && !past_deadline(guard);
+  return !shut_by(guard) && !past_deadline(guard) && !stop_ends_looking(guard);
 }
 
 static void set_interrupted(smig_error_t *error, int signal_number) {
@@ -83,26 +96,28 @@ static void set_interrupted(smig_error_t *error, int signal_number) {
 }
 
 /* The reason stays the guard's: several calls of a step may have to fail with it. */
-static void copy_reason(const smig_guard_t *guard, smig_error_t *error) {
-  smig_error_set(error, guard->reason.code, "%s", guard->reason.message);
+static void copy_reason(const smig_error_t *reason, smig_error_t *error) {
+  smig_error_set(error, reason->code, "%s", reason->message);
   bson_t *details = smig_error_details(error);
-  if (details) bson_concat(details, guard->reason.details);
+  if (details) bson_concat(details, reason->details);
 }
 
 bool smig_guard_check(const smig_guard_t *guard, bool safe_point, smig_error_t *error) {
-  if (is_shut(guard)) {
-    copy_reason(guard, error);
+  const smig_error_t *why = shut_by(guard);
+  if (why) {
+    copy_reason(why, error);
     return false;
   }
   if (past_deadline(guard)) {
     smig_error_set(error, SMIG_LOCK_LOST,
                    "the lock is lost: no beat got through within three quarters of its time to live; nothing more is "
                    "sent, see that the ledger's server can be reached and run again");
+    bson_t *details = smig_error_details(error);
+    if (details) BSON_APPEND_UTF8(details, "why", "deadline");
     return false;
   }
-  int reason = atomic_load_explicit(&guard->stop_reason, memory_order_acquire);
-  if (safe_point && reason != -1) {
-    set_interrupted(error, reason);
+  if (smig_guard_asked_to_stop(guard) && (safe_point || stop_ends_looking(guard))) {
+    set_interrupted(error, atomic_load_explicit(&guard->stop_reason, memory_order_acquire));
     return false;
   }
   return true;

@@ -2,8 +2,9 @@
  * The guard of a run: one flag and one deadline that everything a step does checks first. It is open while the
  * run may work; asked to stop when a signal or a cancel came; shut when the lock is lost or the stop took too long.
  *
- * Writers: the heartbeat thread (shut, extend), any thread or signal handler (ask). Readers: the main thread, the
- * stream below the driver. The reason is written before the flag, so whoever sees the flag may read the reason.
+ * Writers: the heartbeat thread (shut, extend), the main thread (look, reset), any thread or signal handler (ask).
+ * Readers: the main thread, the stream below the driver. A reason is written before the flag that tells of it, and each
+ * flag has a reason of its own, so whoever sees a flag may read its reason.
  */
 #ifndef SMIG_CORE_GUARD_H
 #define SMIG_CORE_GUARD_H
@@ -24,11 +25,14 @@ typedef struct smig_guard {
   atomic_int_least64_t stop_asked_boot_ms; /* when the request was first seen; 0: not seen */
   atomic_int_least64_t deadline_boot_ms; /* past it the lock counts as lost; INT64_MAX: no lease is held */
   atomic_bool step_running;           /* INTERRUPTED refuses only while a step runs */
-  smig_error_t reason;                /* LOCK_LOST or INTERRUPTED; written once, before state */
+  atomic_bool looking;                /* only reading goes on: a stop request refuses it at once */
+  smig_error_t lost, interrupted;     /* why it is shut; each written once, before the state it belongs to */
 } smig_guard_t;
 
 void smig_guard_init(smig_guard_t *guard);
 void smig_guard_release(smig_guard_t *guard);
+/* Makes it as new, forgetting a stop request. Others may ask meanwhile; the heartbeat has ended. Main thread. */
+void smig_guard_reset(smig_guard_t *guard);
 
 /* Async-signal-safe. */
 void smig_guard_ask_to_stop(smig_guard_t *guard, int reason);
@@ -36,7 +40,10 @@ bool smig_guard_asked_to_stop(const smig_guard_t *guard);
 
 /* Heartbeat: the lease was extended; a deadline never moves back. */
 void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms);
-/* Heartbeat: shuts the guard, once; `reason` is moved into it. Later calls only release `reason`. */
+/*
+ * Heartbeat: shuts the guard; `reason` is moved into it. An interrupted run may still lose its lock; any other call on a
+ * guard that is shut only releases `reason`.
+ */
 void smig_guard_shut(smig_guard_t *guard, smig_guard_state_t state, smig_error_t *reason);
 
 /*
@@ -46,7 +53,7 @@ void smig_guard_shut(smig_guard_t *guard, smig_guard_state_t state, smig_error_t
 bool smig_guard_permits(const smig_guard_t *guard);
 
 /*
- * Fails with LOCK_LOST (flag or deadline) or INTERRUPTED (shut, or `safe_point` and asked to stop).
+ * Fails with LOCK_LOST (flag or deadline) or INTERRUPTED (shut, or asked to stop at a `safe_point` or while looking).
  * Every database call of a step checks before it is sent.
  */
 bool smig_guard_check(const smig_guard_t *guard, bool safe_point, smig_error_t *error);

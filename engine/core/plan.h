@@ -35,7 +35,7 @@ typedef struct smig_resolved {
 } smig_resolved_t;
 
 /* Whether resolving `state` depends on freshness, so that looking can be saved otherwise. */
-bool smig_plan_needs_fresh(const smig_chain_t *chain, const smig_ledger_state_t *state);
+bool smig_plan_needs_fresh(const smig_ledger_state_t *state);
 
 /*
  * Resolves and plans over a validated chain. *resolved is initialised by the call, to be released on every path.

@@ -21,8 +21,7 @@ typedef struct planning {
   smig_error_t *error;
 } planning_t;
 
-bool smig_plan_needs_fresh(const smig_chain_t *chain, const smig_ledger_state_t *state) {
-  (void)chain; /* with or without steps: a fresh_install_version may apply */
+bool smig_plan_needs_fresh(const smig_ledger_state_t *state) {
   return !state->current_version;
 }
 

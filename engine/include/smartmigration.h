@@ -278,8 +278,10 @@ SMIG_API bool smig_engine_validate(smig_engine_t *engine, bson_t *report, smig_e
 /* What run would do. Writes nothing, takes no lock. *result is NULL on failure. */
 SMIG_API bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, smig_error_t *error);
 
-/* Migrates to the target. *result is NULL on failure; STEP_FAILED, LOCK_LOST, INTERRUPTED and a late LEDGER_IO
- * carry it in details.result. */
+/*
+ * Migrates to the target. *result is NULL on failure; INTERRUPTED, and every error that came after the lock was taken
+ * (STEP_FAILED, LOCK_LOST, a late LEDGER_IO or CONNECTION_FAILED), carry it in details.result, with `steps_not_run`.
+ */
 SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error);
 
 /*
@@ -292,7 +294,10 @@ SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smi
  */
 SMIG_API bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *error);
 
-/* Asks a run to stop; `reason` is a signal's number, or 0. Any thread, and signal handlers. */
+/*
+ * Asks the call under way to stop, else the next one: a run comes to a safe point within stop_timeout_ms, what only looks
+ * (plan, status, validate) ends at once; INTERRUPTED. `reason` is a signal's number, or 0. Any thread, and signal handlers.
+ */
 SMIG_API void smig_engine_cancel(smig_engine_t *engine, int reason);
 
 /* --------------------------------------------------------------------- ctx */

@@ -47,12 +47,6 @@ static smig_lease_action_t fence(smig_lease_machine_t *machine) {
 static void extend(smig_lease_machine_t *machine) {
   machine->good_sent_ms = machine->sent_ms;
   machine->next_beat_ms = machine->sent_ms + machine->ttl_ms / 3;
-  machine->failures = 0;
-}
-
-static void try_again(smig_lease_machine_t *machine, int64_t now_ms) {
-  machine->failures++;
-  machine->next_beat_ms = now_ms + retry_ms(machine->ttl_ms);
 }
 
 smig_lease_action_t smig_lease_machine_step(smig_lease_machine_t *machine, smig_lease_event_t event, int64_t now_ms) {
@@ -71,7 +65,7 @@ smig_lease_action_t smig_lease_machine_step(smig_lease_machine_t *machine, smig_
     if (event == SMIG_LEASE_BEAT_OURS)
       extend(machine);
     else
-      try_again(machine, now_ms);
+      machine->next_beat_ms = now_ms + retry_ms(machine->ttl_ms);
     machine->sent_ms = -1;
   }
   if (machine->sent_ms < 0 && now_ms >= machine->next_beat_ms) {

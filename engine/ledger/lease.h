@@ -17,7 +17,6 @@ typedef struct smig_lease_machine {
   int64_t good_sent_ms; /* when the last beat that was answered well was sent */
   int64_t sent_ms;      /* when the beat under way was sent; -1: none is */
   int64_t next_beat_ms; /* when the next is due */
-  unsigned failures;    /* beats without a clear answer since the last good one */
 } smig_lease_machine_t;
 
 typedef enum smig_lease_event {

@@ -82,6 +82,10 @@ typedef struct smig_ledger_ops {
                   smig_ledger_state_t *state, int64_t *sent_boot_ms, smig_error_t *error);
   /* One beat: *ours false without error: somebody else holds the lock. An error: no clear answer. */
   bool (*renew)(smig_ledger_t *self, const smig_lease_t *lease, bool *ours, smig_error_t *error);
+  /*
+   * LOCK_LOST with details.landed: the change is in the ledger, by a try whose answer got lost, but the lock, which it did
+   * not release, is not ours any more.
+   */
   bool (*commit)(smig_ledger_t *self, const smig_lease_t *lease, const smig_ledger_change_t *change,
                  smig_error_t *error);
   /* Checkpoints: the value is the one field `v` of a document. read initialises *value on every path. */

@@ -93,19 +93,22 @@ static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acqu
   for (;;) {
     *sent_boot_ms = smig_clock_boot_ms();
     outcome_t outcome = try_once(self, lease, &filter, &pipeline, !acquire->seen->exists, &taken, &lower);
-    if (outcome == TAKEN) {
+    /* The driver sent it again: the server answers from its record of the first try, which knows no projection. */
+    bool from_record = outcome == TAKEN && !bson_has_field(&taken, "now");
+    if (outcome == TAKEN && !from_record) {
       smig_ledger_state_release(state);
       *won = ok = smig_mongo_ledger_parse(self, &taken, state, error);
+      /* What was written since it was read makes it a ledger that nobody can work on: not with our lock on it either. */
+      if (!ok) smig_mongo_ledger_commit(&self->base, lease, &(smig_ledger_change_t){.release = true}, NULL);
       break;
     }
     if (outcome == REFUSED && !unanswered) {
       ok = true;
       break;
     }
-    if (outcome == FAILED) {
-      if (!smig_mongo_ledger_unclear(&lower)) break;
-      unanswered = true;
-    }
+    if (outcome == FAILED && !smig_mongo_ledger_unclear(&lower)) break;
+    if (outcome == FAILED || from_record) unanswered = true;
+    bson_reinit(&taken);
     smig_ledger_state_release(state);
     verdict_t verdict = read_back(self, lease, acquire, state);
     if (verdict == OURS || verdict == THEIRS) {

@@ -4,25 +4,12 @@
  */
 #include "mongo_ledger_internal.h"
 
-/* Finds one document of the ledger with the given projection; *document stays empty when there is none. */
+/* Reads the ledger's document with the given projection; *document stays empty when there is none. */
 static bool find_projected(smig_mongo_ledger_t *self, const smig_lease_t *lease, const bson_t *projection,
                            bson_t *document, smig_error_t *lower) {
-  bson_t command = BSON_INITIALIZER, reply, found;
-  bson_iter_t iter, item;
-  BCON_APPEND(&command, "find", SMIG_MONGO_LEDGER_COLLECTION, "filter", "{", "nameId", BCON_UTF8(self->ledger_id), "}",
-              "projection", BCON_DOCUMENT(projection), "limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
-  bool ok =
-      smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, lease->run_id, &reply, lower);
-  if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0", &item) &&
-      BSON_ITER_HOLDS_DOCUMENT(&item)) {
-    const uint8_t *bytes;
-    uint32_t length;
-    bson_iter_document(&item, &length, &bytes);
-    bson_init_static(&found, bytes, length);
-    bson_concat(document, &found);
-  }
-  bson_destroy(&command);
-  bson_destroy(&reply);
+  bson_t *filter = BCON_NEW("nameId", BCON_UTF8(self->ledger_id));
+  bool ok = smig_mongo_ledger_find_one(self, lease->run_id, filter, projection, document, lower);
+  bson_destroy(filter);
   return ok;
 }
 

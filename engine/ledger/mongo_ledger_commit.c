@@ -29,8 +29,12 @@ static bool landed_unanswered(smig_mongo_ledger_t *self, const smig_ledger_chang
                               smig_error_t *error) {
   smig_ledger_state_t state;
   bool ok = smig_mongo_ledger_read_state(self, lease->run_id, &state, error);
-  if (ok && !landed(&state, change, lease)) {
+  bool in_ledger = ok && landed(&state, change, lease);
+  if (!ok) smig_mongo_ledger_set_unknown(error);
+  if (ok && !(in_ledger && change->release)) {
     smig_lock_lost(self->base.place, state.lock.holder, error);
+    bson_t *details = smig_error_details(error);
+    if (details) BSON_APPEND_BOOL(details, "landed", in_ledger);
     ok = false;
   }
   smig_ledger_state_release(&state);

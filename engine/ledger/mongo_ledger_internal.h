@@ -41,6 +41,9 @@ typedef enum smig_mongo_ledger_kind {
  */
 bool smig_mongo_ledger_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind_t kind, const char *database,
                                bson_t *command, const char *run_id, bson_t *reply, smig_error_t *error);
+/* One document of the collection that `filter` finds; *document (initialised, empty) stays empty when there is none. */
+bool smig_mongo_ledger_find_one(smig_mongo_ledger_t *self, const char *run_id, const bson_t *filter,
+                                const bson_t *projection, bson_t *document, smig_error_t *lower);
 /* Makes a command's error the ledger's: LEDGER_IO or CONNECTION_FAILED "cannot <what> <place>: …", with the lower one as cause. */
 void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_error_t *lower, smig_error_t *error);
 /* The server's error number; 0: not a server's error. */
@@ -100,6 +103,8 @@ bool smig_mongo_ledger_commit(smig_ledger_t *self, const smig_lease_t *lease, co
  */
 bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lease, const smig_edits_t *edits,
                               bool *matched, bool *resent, smig_error_t *lower);
+/* Says in details.outcome_unknown that an earlier try may have happened. NULL is fine. */
+void smig_mongo_ledger_set_unknown(smig_error_t *error);
 /* {u: …}: a classic update where all paths are paths, else a pipeline. `now` becomes _updatedAt. */
 void smig_mongo_ledger_append_update(const smig_edits_t *edits, const char *now, bson_t *update_statement);
 

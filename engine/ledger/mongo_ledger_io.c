@@ -78,6 +78,26 @@ bool smig_mongo_ledger_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind
   return false;
 }
 
+bool smig_mongo_ledger_find_one(smig_mongo_ledger_t *self, const char *run_id, const bson_t *filter,
+                                const bson_t *projection, bson_t *document, smig_error_t *lower) {
+  bson_t command = BSON_INITIALIZER, reply, found;
+  bson_iter_t iter, item;
+  BCON_APPEND(&command, "find", SMIG_MONGO_LEDGER_COLLECTION, "filter", BCON_DOCUMENT(filter), "projection",
+              BCON_DOCUMENT(projection), "limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
+  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, run_id, &reply, lower);
+  if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0", &item) &&
+      BSON_ITER_HOLDS_DOCUMENT(&item)) {
+    const uint8_t *bytes;
+    uint32_t length;
+    bson_iter_document(&item, &length, &bytes);
+    bson_init_static(&found, bytes, length);
+    bson_concat(document, &found);
+  }
+  bson_destroy(&command);
+  bson_destroy(&reply);
+  return ok;
+}
+
 static bool detail(const smig_error_t *error, const char *key, bson_iter_t *iter) {
   return error->details && bson_iter_init_find(iter, error->details, key);
 }

@@ -117,8 +117,10 @@ bool smig_mongo_ledger_load(smig_ledger_t *self, smig_ledger_state_t *state, smi
 void smig_mongo_ledger_set_lost(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_error_t *error) {
   smig_ledger_state_t state;
   smig_error_t ignored = SMIG_ERROR_INIT;
-  bool known = smig_mongo_ledger_read_state(self, lease->run_id, &state, &ignored);
-  smig_lock_lost(self->base.place, known ? state.lock.holder : NULL, error);
+  if (smig_mongo_ledger_read_state(self, lease->run_id, &state, &ignored))
+    smig_lock_lost(self->base.place, state.lock.holder, error);
+  else
+    smig_error_set(error, SMIG_LOCK_LOST, "the lock of %s was lost: see who took it and run again", self->base.place);
   smig_error_release(&ignored);
   smig_ledger_state_release(&state);
 }

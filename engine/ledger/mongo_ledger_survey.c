@@ -32,27 +32,6 @@ static bool in_scope(const char *const *scope, const char *name) {
   return false;
 }
 
-/* One document of the collection that `filter` finds; *document stays empty when there is none. */
-static bool find_one(smig_mongo_ledger_t *self, const bson_t *filter, const bson_t *projection, bson_t *document,
-                     smig_error_t *lower) {
-  bson_t command = BSON_INITIALIZER, reply, found;
-  bson_iter_t iter, item;
-  BCON_APPEND(&command, "find", SMIG_MONGO_LEDGER_COLLECTION, "filter", BCON_DOCUMENT(filter), "projection",
-              BCON_DOCUMENT(projection), "limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, "", &reply, lower);
-  if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0", &item) &&
-      BSON_ITER_HOLDS_DOCUMENT(&item)) {
-    const uint8_t *bytes;
-    uint32_t length;
-    bson_iter_document(&item, &length, &bytes);
-    bson_init_static(&found, bytes, length);
-    bson_concat(document, &found);
-  }
-  bson_destroy(&command);
-  bson_destroy(&reply);
-  return ok;
-}
-
 /* The first collection (or view) in scope that is neither the server's nor the EasyStore. */
 static bool look_for_collection(smig_mongo_ledger_t *self, const char *const *scope, char **why, smig_error_t *lower) {
   mongoc_client_t *client = smig_mongo_connection_client(self->connection);
@@ -90,7 +69,7 @@ static bool look_for_document(smig_mongo_ledger_t *self, char **why, smig_error_
       BCON_NEW("nameId", "{", "$nin", "[", BCON_UTF8(self->ledger_id), BCON_REGEX(history->str, ""), "]", "}");
   bson_t *projection = BCON_NEW("nameId", BCON_INT32(1)), document = BSON_INITIALIZER;
   bson_iter_t iter;
-  bool ok = find_one(self, filter, projection, &document, lower);
+  bool ok = smig_mongo_ledger_find_one(self, "", filter, projection, &document, lower);
   if (ok && !bson_empty(&document)) {
     bool named = bson_iter_init_find(&iter, &document, "nameId") && BSON_ITER_HOLDS_UTF8(&iter);
     *why = bson_strdup_printf("collection %s of database %s has the document %s", SMIG_MONGO_LEDGER_COLLECTION,
@@ -124,7 +103,7 @@ bool smig_mongo_ledger_check_elsewhere(smig_ledger_t *base, smig_error_t *error)
   bson_t *filter = BCON_NEW("nameId", BCON_UTF8(self->ledger_name), "data.currentVersion", "{", "$type", "string", "}");
   bson_t *projection = BCON_NEW("_id", BCON_INT32(0), "data.currentVersion", BCON_INT32(1)),
          document = BSON_INITIALIZER;
-  bool ok = find_one(self, filter, projection, &document, &lower);
+  bool ok = smig_mongo_ledger_find_one(self, "", filter, projection, &document, &lower);
   if (!ok) {
     smig_mongo_ledger_fail(self, "look for other names of", &lower, error);
   } else if (bson_iter_init(&iter, &document) && bson_iter_find_descendant(&iter, "data.currentVersion", &version) &&

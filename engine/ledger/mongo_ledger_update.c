@@ -110,6 +110,15 @@ void smig_mongo_ledger_append_update(const smig_edits_t *edits, const char *now,
   }
 }
 
+void smig_mongo_ledger_set_unknown(smig_error_t *error) {
+  if (!error || !error->details) return;
+  bson_t *details = bson_new();
+  bson_copy_to_excluding_noinit(error->details, details, "outcome_unknown", NULL);
+  BSON_APPEND_BOOL(details, "outcome_unknown", true);
+  bson_destroy(error->details);
+  error->details = details;
+}
+
 bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lease, const smig_edits_t *edits,
                               bool *matched, bool *resent, smig_error_t *lower) {
   smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
@@ -132,8 +141,12 @@ bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lea
     if (ok) *matched = bson_iter_init_find(&iter, &reply, "n") && bson_iter_as_int64(&iter) > 0;
     bson_destroy(&command);
     bson_destroy(&reply);
-    if (ok || !smig_mongo_ledger_unclear(lower) || !smig_mongo_ledger_again(&patience)) return ok;
+    if (ok) return true;
+    if (!smig_mongo_ledger_unclear(lower) || !smig_mongo_ledger_again(&patience)) break;
     *resent = true;
     smig_error_release(lower);
   }
+  /* Whatever the last try says of itself: one before it may have happened. */
+  if (*resent) smig_mongo_ledger_set_unknown(lower);
+  return false;
 }

@@ -94,18 +94,23 @@ bool smig_ctx_progress(smig_ctx_t *ctx, int64_t done, int64_t total, smig_error_
   return true;
 }
 
+static void append_step_id(const smig_ctx_t *ctx, smig_error_t *error) {
+  bson_t *details = smig_error_details(error);
+  if (details) BSON_APPEND_UTF8(details, "step_id", ctx->step.id);
+}
+
 static bool may_use_checkpoints(smig_ctx_t *ctx, const char *key, smig_error_t *error) {
   if (!ctx->step.resumable) {
     smig_error_set(error, SMIG_CHECKPOINT_NOT_RESUMABLE,
                    "step '%s' is not resumable, so it has no checkpoints: declare it with resumable = true",
                    ctx->step.id);
-    BSON_APPEND_UTF8(smig_error_details(error), "step_id", ctx->step.id);
+    append_step_id(ctx, error);
     return false;
   }
   const char *why;
   if (key && !smig_step_id_valid(key, strlen(key), &why)) {
     smig_error_set(error, SMIG_INVALID_STEP_ID, "checkpoint key of step '%s' is not acceptable: %s", ctx->step.id, why);
-    BSON_APPEND_UTF8(smig_error_details(error), "step_id", ctx->step.id);
+    append_step_id(ctx, error);
     return false;
   }
   /* A stop does not forbid the ledger: a checkpoint is the safest point to stop at. */

@@ -3,6 +3,7 @@
  */
 #include "engine.h"
 #include "mongo_ledger.h"
+#include "secrets.h"
 
 smig_engine_t *smig_engine_new(const smig_options_t *options, smig_error_t *error) {
   smig_engine_t *engine = bson_malloc0(sizeof *engine);
@@ -54,6 +55,22 @@ bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
     return false;
   }
   return true;
+}
+
+void smig_engine_begin_call(smig_engine_t *engine) {
+  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, &engine->guard);
+}
+
+void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *error) {
+  bson_t *details = smig_error_details(error);
+  if (details && smig_secret_found((const char *)bson_get_data(details), details->len)) {
+    bson_t *scrubbed = bson_new();
+    smig_engine_scrub(details, scrubbed);
+    bson_destroy(details);
+    error->details = scrubbed;
+  }
+  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
+  if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */
 }
 
 void smig_engine_cancel(smig_engine_t *engine, int reason) {

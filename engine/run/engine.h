@@ -30,6 +30,7 @@ struct smig_engine {
   bool owns_connection;
   smig_ledger_t *ledger; /* NULL when offline */
   smig_guard_t guard;
+  bool said_overridden;
 };
 
 /*
@@ -43,8 +44,16 @@ void smig_settings_release(smig_settings_t *settings);
 /* An engine over a ledger that the caller brings (taken over, also on failure); no other resource is needed. */
 smig_engine_t *smig_engine_new_with_ledger(const smig_options_t *options, smig_ledger_t *ledger, smig_error_t *error);
 
+/* Around every call that may reach the server: a stop request ends it. */
+void smig_engine_begin_call(smig_engine_t *engine);
+/* `obeyed`: a stop request has had its effect and is forgotten. Cuts secrets out of the details of *error (may be NULL). */
+void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *error);
+
 /* The target: the setting, or the chain's end. The chain must be valid. */
 const char *smig_engine_target(const smig_engine_t *engine);
+
+/* A copy of `from` with secrets cut out of every string; *to is initialised and empty. */
+void smig_engine_scrub(const bson_t *from, bson_t *to);
 
 /* Sends a line to the logger; secrets are cut out. `fields` may be NULL. Main thread. */
 void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const bson_t *fields, const char *format, ...)

@@ -15,6 +15,7 @@ typedef struct sighting {
 
 typedef struct waiting {
   int64_t since_mono_ms, said_mono_ms, poll_ms;
+  int refused; /* tries in a row that found the lock not free although it had read as free */
   sighting_t sighting;
   uint64_t random;
 } waiting_t;
@@ -26,10 +27,13 @@ static uint64_t next_random(uint64_t *state) {
   return *state;
 }
 
-/* A waiter's own clock: how long the lock has looked exactly as it does now. */
+/* A waiter's own clock: how long the lock has looked exactly as it does now. As stored: expiresAt may be unreadable. */
 static int64_t unchanged_ms(sighting_t *sighting, const smig_ledger_state_t *state) {
-  char *mark = bson_strdup_printf("%s %s %s %" PRId64, state->lock.holder, state->lock.acquired_at,
-                                  state->lock.expires_at, state->lock.fence);
+  bson_iter_t iter;
+  bson_t lock = BSON_INITIALIZER;
+  if (bson_iter_init_find(&iter, &state->data, "lock")) bson_append_iter(&lock, NULL, -1, &iter);
+  char *mark = bson_as_canonical_extended_json(&lock, NULL);
+  bson_destroy(&lock);
   int64_t now = smig_clock_boot_ms();
   if (!sighting->mark || strcmp(mark, sighting->mark) != 0) {
     bson_free(sighting->mark);
@@ -41,18 +45,21 @@ static int64_t unchanged_ms(sighting_t *sighting, const smig_ledger_state_t *sta
   return now - sighting->since_boot_ms;
 }
 
-typedef enum verdict { BUSY, FREE, DEAD } verdict_t;
+/* DEAD: proven; LIFELESS: an expiry that cannot be judged stayed as it is for a full TTL. */
+typedef enum verdict { BUSY, FREE, DEAD, LIFELESS } verdict_t;
 
-static verdict_t judge(const smig_run_t *run, sighting_t *sighting) {
+static verdict_t judge(const smig_run_t *run, waiting_t *waiting) {
   const smig_ledger_state_t *state = &run->survey.state;
   if (smig_fault("lock-condition")) return FREE;
   if (!state->exists || !state->lock.holder) return FREE;
   if (smig_holder_proven_dead(state->lock.holder) || smig_fault("early-take-over")) return DEAD;
   bool past = state->lock.expiry == SMIG_EXPIRY_PAST;
-  if (past && !state->lock.clock_doubtful) return FREE;
-  int64_t unchanged = unchanged_ms(sighting, state);
+  /* A server that refuses what reads as past cannot read this expiry. */
+  bool refused = waiting->refused > 1;
+  if (past && !state->lock.clock_doubtful && !refused) return FREE;
+  int64_t unchanged = unchanged_ms(&waiting->sighting, state);
   int64_t ttl = state->lock.ttl_ms > run->lease.ttl_ms ? state->lock.ttl_ms : run->lease.ttl_ms;
-  if (state->lock.expiry != SMIG_EXPIRY_LIVE && unchanged >= ttl) return DEAD;
+  if (state->lock.expiry != SMIG_EXPIRY_LIVE && unchanged >= ttl) return LIFELESS;
   return BUSY;
 }
 
@@ -105,19 +112,21 @@ static void timed_out(const smig_run_t *run, int64_t waited_ms, smig_error_t *er
 }
 
 /* One try. *won false without error: somebody was faster. */
-static bool try_acquire(smig_run_t *run, bool dead, bool *won, int64_t *sent_boot_ms, smig_error_t *error) {
+static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *sent_boot_ms, smig_error_t *error) {
   smig_engine_t *engine = run->engine;
   smig_ledger_state_t locked;
-  smig_acquire_t acquire = {.seen = &run->survey.state, .dead = dead};
+  smig_acquire_t acquire = {.seen = &run->survey.state, .dead = verdict != FREE};
   char *former = run->survey.state.lock.holder ? bson_strdup(run->survey.state.lock.holder) : NULL;
   bool answered =
       engine->ledger->ops->acquire(engine->ledger, &run->lease, &acquire, won, &locked, sent_boot_ms, error);
   if (answered && *won) {
     smig_ledger_state_move(&run->survey.state, &locked);
-    run->locked = true;
+    run->locked = run->held = true;
     if (former) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL, "took over the lock that %s had not released%s", former,
-                      dead ? " (its process is gone)" : " (its time had run out)");
+                      verdict == DEAD       ? " (its process is gone)"
+                      : verdict == LIFELESS ? " (it showed no life for a full time to live)"
+                                            : " (its time had run out)");
     }
   } else {
     smig_ledger_state_release(&locked);
@@ -138,17 +147,19 @@ static bool start_heartbeat(smig_run_t *run, int64_t sent_boot_ms, smig_error_t 
 static bool acquire_when_free(smig_run_t *run, waiting_t *waiting, smig_error_t *error) {
   int64_t limit = run->engine->settings.lock_wait_ms;
   for (;;) {
-    verdict_t verdict = judge(run, &waiting->sighting);
+    if (interrupted(run, error)) return false;
+    verdict_t verdict = judge(run, waiting);
+    if (run->survey.state.lock.expiry == SMIG_EXPIRY_LIVE) waiting->refused = 0;
     if (verdict != BUSY) {
       bool won = false;
       int64_t sent_boot_ms = 0;
-      if (!try_acquire(run, verdict == DEAD, &won, &sent_boot_ms, error)) return false;
+      if (!try_acquire(run, verdict, &won, &sent_boot_ms, error)) return false;
       if (won) return start_heartbeat(run, sent_boot_ms, error);
+      waiting->refused++;
     }
-    int64_t now = smig_clock_mono_ms();
-    int64_t waited = now - waiting->since_mono_ms;
-    if (interrupted(run, error)) return false;
-    if (verdict == BUSY || limit == 0) {
+    /* Who is refused for the first time looks again at once: somebody was faster. */
+    if (verdict == BUSY || waiting->refused > 1) {
+      int64_t now = smig_clock_mono_ms(), waited = now - waiting->since_mono_ms;
       if (waited >= limit) {
         timed_out(run, waited, error);
         return false;

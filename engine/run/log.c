@@ -1,10 +1,8 @@
-/* The way to the logger: secrets are cut out of the message and of every string among the fields. Main thread. */
+/* The way to the logger, and cutting secrets out of documents. Main thread. */
 #include "engine.h"
 #include "secrets.h"
 
 #include <stdarg.h>
-
-static void scrub_document(const bson_t *from, bson_t *to);
 
 static void scrub_value(bson_t *to, const bson_iter_t *iter) {
   const char *key = bson_iter_key(iter);
@@ -19,19 +17,19 @@ static void scrub_value(bson_t *to, const bson_iter_t *iter) {
   } else if (BSON_ITER_HOLDS_DOCUMENT(iter)) {
     bson_iter_document(iter, &length, &bytes);
     bson_append_document_begin(to, key, -1, &scrubbed);
-    if (bson_init_static(&child, bytes, length)) scrub_document(&child, &scrubbed);
+    if (bson_init_static(&child, bytes, length)) smig_engine_scrub(&child, &scrubbed);
     bson_append_document_end(to, &scrubbed);
   } else if (BSON_ITER_HOLDS_ARRAY(iter)) {
     bson_iter_array(iter, &length, &bytes);
     bson_append_array_begin(to, key, -1, &scrubbed);
-    if (bson_init_static(&child, bytes, length)) scrub_document(&child, &scrubbed);
+    if (bson_init_static(&child, bytes, length)) smig_engine_scrub(&child, &scrubbed);
     bson_append_array_end(to, &scrubbed);
   } else {
     bson_append_iter(to, key, -1, iter);
   }
 }
 
-static void scrub_document(const bson_t *from, bson_t *to) {
+void smig_engine_scrub(const bson_t *from, bson_t *to) {
   bson_iter_t iter;
   if (!bson_iter_init(&iter, from)) return;
   while (bson_iter_next(&iter)) scrub_value(to, &iter);
@@ -47,7 +45,7 @@ void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const 
   char *clean = smig_secret_scrub(text, strlen(text));
   if (fields && smig_secret_found((const char *)bson_get_data(fields), fields->len)) {
     bson_t scrubbed = BSON_INITIALIZER;
-    scrub_document(fields, &scrubbed);
+    smig_engine_scrub(fields, &scrubbed);
     engine->settings.log(engine->settings.log_user, level, clean, &scrubbed);
     bson_destroy(&scrubbed);
   } else {

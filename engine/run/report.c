@@ -115,9 +115,14 @@ bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *err
   smig_survey_t survey;
   smig_survey_init(&survey);
   smig_error_t problem = SMIG_ERROR_INIT;
+  smig_engine_begin_call(engine);
   bool good = smig_survey_load(engine, &survey, error);
+  bool resolved = good && smig_survey_resolve(engine, &survey, &problem);
+  if (good && problem.code == SMIG_INTERRUPTED) {
+    smig_error_move(error, &problem);
+    good = false;
+  }
   if (good) {
-    bool resolved = smig_survey_resolve(engine, &survey, &problem);
     append_string_or_null(report, "current_version", survey.state.current_version);
     BSON_APPEND_UTF8(report, "target_version", smig_engine_target(engine));
     append_verdict(report, &survey, resolved, &problem);
@@ -127,6 +132,7 @@ bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *err
   }
   smig_error_release(&problem);
   smig_survey_release(&survey);
+  smig_engine_end_call(engine, !good, error);
   return good;
 }
 
@@ -157,6 +163,7 @@ bool smig_engine_validate(smig_engine_t *engine, bson_t *report, smig_error_t *e
   bson_init(report);
   smig_survey_t survey;
   smig_survey_init(&survey);
+  smig_engine_begin_call(engine);
   bool good = smig_survey_load(engine, &survey, error) && smig_survey_resolve(engine, &survey, error);
   /* With nothing to do a disagreement is a run's warning, but it is what validate is asked for. */
   if (good && survey.mismatch.code) {
@@ -169,5 +176,6 @@ bool smig_engine_validate(smig_engine_t *engine, bson_t *report, smig_error_t *e
     append_drift(engine, &survey.state, report);
   }
   smig_survey_release(&survey);
+  smig_engine_end_call(engine, !good, error);
   return good;
 }

@@ -11,6 +11,7 @@ bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, smig_error_
   int64_t started = smig_clock_mono_ms();
   smig_survey_t survey;
   smig_survey_init(&survey);
+  smig_engine_begin_call(engine);
   bool good = smig_survey_load(engine, &survey, error) && smig_survey_resolve(engine, &survey, error);
   if (good) {
     smig_survey_say(engine, &survey);
@@ -18,6 +19,7 @@ bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, smig_error_
     (*result)->total_duration_ms = smig_clock_mono_ms() - started;
   }
   smig_survey_release(&survey);
+  smig_engine_end_call(engine, !good, error);
   return good;
 }
 
@@ -83,6 +85,26 @@ static const char *raised(const char *former, const char *of_step) {
   return former && smig_semver_compare(former, of_step) >= 0 ? former : of_step;
 }
 
+static void note_applied(smig_run_t *run, const smig_planned_step_t *planned, const smig_outcome_t *outcome) {
+  smig_result_t *result = run->result;
+  smig_step_result_t *applied =
+      smig_result_add(&result->steps_applied, &result->steps_applied_count, planned->id, planned->from, planned->to);
+  applied->status = SMIG_STATUS_APPLIED;
+  applied->skip_forward = planned->skip_forward;
+  applied->started_at = bson_strdup(outcome->started_at);
+  applied->finished_at = bson_strdup(outcome->finished_at);
+  applied->duration_ms = outcome->duration_ms;
+  bson_free(result->current_version_after);
+  result->current_version_after = bson_strdup(planned->to);
+  bson_t fields = BSON_INITIALIZER;
+  BSON_APPEND_UTF8(&fields, "step", planned->id);
+  BSON_APPEND_UTF8(&fields, "to_version", planned->to);
+  BSON_APPEND_INT64(&fields, "duration_ms", outcome->duration_ms);
+  smig_engine_log(run->engine, SMIG_LOG_INFO, &fields, "applied step '%s' (%s -> %s) in %" PRId64 " ms", planned->id,
+                  planned->from, planned->to, outcome->duration_ms);
+  bson_destroy(&fields);
+}
+
 static bool stamp(smig_run_t *run, size_t index, const smig_outcome_t *outcome, smig_outcome_t *next,
                   const char **compatible_from, smig_error_t *error) {
   const smig_resolved_t *resolved = &run->survey.resolved;
@@ -105,36 +127,25 @@ static bool stamp(smig_run_t *run, size_t index, const smig_outcome_t *outcome, 
     started = entry_of(run, &resolved->planned[index + 1], SMIG_STATUS_RUNNING, next);
     change.started = &started;
   }
-  if (!commit(run, &change, error)) return false;
-
-  smig_result_t *result = run->result;
-  smig_step_result_t *applied =
-      smig_result_add(&result->steps_applied, &result->steps_applied_count, planned->id, planned->from, planned->to);
-  applied->status = SMIG_STATUS_APPLIED;
-  applied->skip_forward = planned->skip_forward;
-  applied->started_at = bson_strdup(outcome->started_at);
-  applied->finished_at = bson_strdup(outcome->finished_at);
-  applied->duration_ms = outcome->duration_ms;
-  bson_free(result->current_version_after);
-  result->current_version_after = bson_strdup(planned->to);
-  bson_t fields = BSON_INITIALIZER;
-  BSON_APPEND_UTF8(&fields, "step", planned->id);
-  BSON_APPEND_UTF8(&fields, "to_version", planned->to);
-  BSON_APPEND_INT64(&fields, "duration_ms", outcome->duration_ms);
-  smig_engine_log(run->engine, SMIG_LOG_INFO, &fields, "applied step '%s' (%s -> %s) in %" PRId64 " ms", planned->id,
-                  planned->from, planned->to, outcome->duration_ms);
-  bson_destroy(&fields);
-  return true;
+  smig_error_t failure = SMIG_ERROR_INIT;
+  bool committed = commit(run, &change, &failure);
+  /* The stamp may be in the ledger although the lock was lost after it. */
+  if (committed || smig_run_says(&failure, "landed")) note_applied(run, planned, outcome);
+  smig_error_move(error, &failure);
+  return committed;
 }
 
 /* What the ledger keeps of an error: no text, which can hold personal data. */
 static void append_recorded_error(bson_t *to, const smig_error_t *error) {
-  BSON_APPEND_UTF8(to, "code", error->name ? error->name : smig_code_name(error->code));
   static const char *const kept[] = {"operation", "namespace", "index"};
+  bson_t recorded = BSON_INITIALIZER;
   bson_iter_t iter;
+  BSON_APPEND_UTF8(&recorded, "code", error->name ? error->name : smig_code_name(error->code));
   for (size_t i = 0; error->details && i < sizeof kept / sizeof *kept; i++) {
-    if (bson_iter_init_find(&iter, error->details, kept[i])) bson_append_iter(to, kept[i], -1, &iter);
+    if (bson_iter_init_find(&iter, error->details, kept[i])) bson_append_iter(&recorded, kept[i], -1, &iter);
   }
+  smig_engine_scrub(&recorded, to);
+  bson_destroy(&recorded);
 }
 
 /* Writes the failed or interrupted entry, in one write with the release; a failure to do so is only a warning. */
@@ -165,13 +176,13 @@ static void record_failure(smig_run_t *run, const smig_planned_step_t *planned, 
   bson_destroy(&recorded);
 }
 
-static void append_not_run(const smig_run_t *run, size_t from, bson_t *to) {
+static void append_not_run(const smig_run_t *run, bson_t *to) {
   bson_t list;
   BSON_APPEND_ARRAY_BEGIN(to, "steps_not_run", &list);
-  for (size_t i = from; i < run->survey.resolved.planned_count; i++) {
+  for (size_t i = run->begun; i < run->survey.resolved.planned_count; i++) {
     char buffer[16];
     const char *key;
-    bson_uint32_to_string((uint32_t)(i - from), &key, buffer, sizeof buffer);
+    bson_uint32_to_string((uint32_t)(i - run->begun), &key, buffer, sizeof buffer);
     bson_t step;
     bson_append_document_begin(&list, key, -1, &step);
     BSON_APPEND_UTF8(&step, "id", run->survey.resolved.planned[i].id);
@@ -182,15 +193,15 @@ static void append_not_run(const smig_run_t *run, size_t from, bson_t *to) {
   bson_append_array_end(to, &list);
 }
 
-/* Adds to an error what had been done when it came: the result, the steps not run, the failed step's checkpoints. */
-static void append_result(const smig_run_t *run, size_t not_run_from, smig_error_t *error) {
+/* Adds to an error what had been done when it came: the result and the steps not run. */
+static void append_result(const smig_run_t *run, smig_error_t *error) {
   bson_t *details = smig_error_details(error);
   if (!details || bson_has_field(details, "result")) return;
   run->result->total_duration_ms = smig_clock_mono_ms() - run->started_mono_ms;
   bson_t result;
   BSON_APPEND_DOCUMENT_BEGIN(details, "result", &result);
   smig_result_append(run->result, &result);
-  append_not_run(run, not_run_from, &result);
+  append_not_run(run, &result);
   bson_append_document_end(details, &result);
 }
 
@@ -246,12 +257,10 @@ static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_er
   default:
     record_failure(run, planned, outcome);
     step_failed(planned, outcome, error);
-    append_result(run, index + 1, error);
     return;
   }
   bson_t *details = smig_error_details(error);
   if (details && !bson_has_field(details, "step_id")) append_step(details, planned);
-  append_result(run, index + 1, error);
 }
 
 static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
@@ -261,6 +270,7 @@ static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *erro
   if (!compatible_from) compatible_from = resolved->effective_current_version;
   smig_outcome_t outcome = *first;
   for (size_t i = 0; i < resolved->planned_count; i++) {
+    run->begun = i + 1;
     smig_run_step(run, &resolved->planned[i], &outcome);
     smig_run_heartbeat_warnings(run);
     if (outcome.status != SMIG_STATUS_APPLIED) {
@@ -269,13 +279,9 @@ static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *erro
       return false;
     }
     smig_outcome_t next = {0};
-    if (!stamp(run, i, &outcome, &next, &compatible_from, error)) {
-      append_result(run, i + 1, error);
-      return false;
-    }
+    if (!stamp(run, i, &outcome, &next, &compatible_from, error)) return false;
     if (!run->locked && i + 1 < resolved->planned_count) {
       stopped_between(run, error);
-      append_result(run, i + 1, error);
       return false;
     }
     outcome = next;
@@ -314,14 +320,27 @@ static bool migrate(smig_run_t *run, smig_error_t *error) {
   run->result->was_fresh_install = resolved->was_fresh_install;
   run->result->bootstrap_mode = resolved->bootstrap_mode;
   smig_outcome_t first = {0};
-  return smig_run_end_leftovers(run, error) && begin(run, &first, error) && run_steps(run, &first, error);
+  return smig_run_end_leftovers(run, error) && smig_guard_check(&engine->guard, true, error) &&
+         begin(run, &first, error) && run_steps(run, &first, error);
+}
+
+/* What the URI asks of reads and writes and does not get: said once. */
+static void say_overridden(smig_engine_t *engine) {
+  const char *overridden = engine->connection ? smig_mongo_connection_overridden(engine->connection) : NULL;
+  if (!overridden || engine->said_overridden) return;
+  engine->said_overridden = true;
+  smig_engine_log(engine, SMIG_LOG_INFO, NULL,
+                  "the mongo uri's %s is not used: ledger and steps read from the primary with read concern majority and "
+                  "write with w: majority, j: true; a step lowers that for its own handles",
+                  overridden);
 }
 
 bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error) {
   *result = NULL;
   smig_run_t run = {.engine = engine, .started_mono_ms = smig_clock_mono_ms()};
   smig_survey_init(&run.survey);
-  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, &engine->guard);
+  smig_engine_begin_call(engine);
+  say_overridden(engine);
   bool good = smig_survey_load(engine, &run.survey, error) && smig_survey_resolve(engine, &run.survey, error);
   if (good) {
     const char *current = run.survey.resolved.current_version_before;
@@ -337,12 +356,11 @@ bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t
     run.result->total_duration_ms = smig_clock_mono_ms() - run.started_mono_ms;
     *result = run.result;
   } else {
+    bool promised = run.held || (error && error->code == SMIG_INTERRUPTED);
+    if (run.result && promised) append_result(&run, error);
     smig_result_free(run.result);
   }
   smig_survey_release(&run.survey);
-  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
-  /* The engine may run again: a stop was for this run. */
-  smig_guard_release(&engine->guard);
-  smig_guard_init(&engine->guard);
+  smig_engine_end_call(engine, true, error); /* also one that came after the last step: it was for this run */
   return good;
 }

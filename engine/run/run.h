@@ -10,7 +10,9 @@ typedef struct smig_run {
   smig_engine_t *engine;
   smig_survey_t survey;
   smig_lease_t lease;
-  bool locked;
+  bool locked; /* the lock is ours to release */
+  bool held;   /* it was, at some time of this run */
+  size_t begun; /* planned steps that were begun: those after them have not run */
   smig_heartbeat_t *heartbeat;
   smig_result_t *result;
   int64_t started_mono_ms;
@@ -40,6 +42,9 @@ typedef struct smig_outcome {
   bool outcome_unknown; /* a command of the step may still run on the server */
   smig_error_t error;   /* what the handler raised, or why it was stopped */
 } smig_outcome_t;
+
+/* Whether the error's details have that field, and it is true. */
+bool smig_run_says(const smig_error_t *error, const char *field);
 
 /* Runs one planned step's handler with its ctx. The outcome is to be released by smig_error_release(&outcome->error). */
 void smig_run_step(smig_run_t *run, const smig_planned_step_t *planned, smig_outcome_t *outcome);

@@ -9,31 +9,34 @@
 
 enum { LEDGER_NAME_MAX = 128, LOCK_TTL_MIN_MS = 1000, DATABASE_NAME_MAX = 63 };
 
+/* What an option's error tells beside its message. A value that is not UTF-8 is left out. */
+static bool refuse(smig_error_t *error, const char *option, const char *value) {
+  bson_t *details = smig_error_details(error);
+  if (!details) return false;
+  BSON_APPEND_UTF8(details, "option", option);
+  if (value && bson_utf8_validate(value, strlen(value), false)) BSON_APPEND_UTF8(details, "value", value);
+  return false;
+}
+
 static bool one_of(const char *value, const char *option, const char *first, const char *second, bool *is_second,
                    smig_code_t code, smig_error_t *error) {
   *is_second = value && strcmp(value, second) == 0;
   if (!value || *is_second || strcmp(value, first) == 0) return true;
   smig_error_set(error, code, "%s must be \"%s\" or \"%s\", not \"%s\"", option, first, second, value);
-  BSON_APPEND_UTF8(smig_error_details(error), "option", option);
-  BSON_APPEND_UTF8(smig_error_details(error), "value", value);
-  return false;
+  return refuse(error, option, value);
 }
 
 static bool at_least(int64_t value, int64_t least, const char *option, smig_error_t *error) {
   if (value >= least) return true;
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s must be at least %" PRId64 " ms, not %" PRId64, option, least, value);
-  BSON_APPEND_UTF8(smig_error_details(error), "option", option);
-  BSON_APPEND_INT64(smig_error_details(error), "value", value);
-  return false;
+  bson_t *details = smig_error_details(error);
+  if (details) BSON_APPEND_INT64(details, "value", value);
+  return refuse(error, option, NULL);
 }
 
 static bool invalid_option(smig_error_t *error, const char *option, const char *value, const char *rule) {
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s \"%s\" is not acceptable: %s", option, value, rule);
-  if (error) {
-    BSON_APPEND_UTF8(smig_error_details(error), "option", option);
-    if (bson_utf8_validate(value, strlen(value), false)) BSON_APPEND_UTF8(smig_error_details(error), "value", value);
-  }
-  return false;
+  return refuse(error, option, value);
 }
 
 static bool check_ledger_name(const char *name, smig_error_t *error) {
@@ -127,15 +130,13 @@ static bool check_resources(smig_settings_t *settings, const smig_options_t *opt
       options->mongo.database ? options->mongo.database : smig_mongo_connection_default_database(*connection);
   if (!database) {
     smig_error_set(error, SMIG_INVALID_OPTIONS, "no database: name one in the URI or give mongo.database");
-    BSON_APPEND_UTF8(smig_error_details(error), "option", "mongo.database");
-    return false;
+    return refuse(error, "mongo.database", NULL);
   }
   if (!check_database(database, error)) return false;
   settings->database = bson_strdup(database);
   if (options->ledger_backend && strcmp(options->ledger_backend, "s3") == 0) {
     smig_error_set(error, SMIG_LEDGER_BACKEND_MISMATCH, "ledger backend \"s3\" needs an S3 bucket, and none is given");
-    BSON_APPEND_UTF8(smig_error_details(error), "ledger_backend", "s3");
-    return false;
+    return refuse(error, "ledger_backend", "s3");
   }
   return true;
 }

@@ -16,6 +16,8 @@ static bool start_session(smig_ctx_t *ctx, smig_error_t *error) {
 }
 
 static bool call_handler(smig_ctx_t *ctx, const smig_planned_step_t *planned, smig_error_t *error) {
+  /* A stop that came since the last write: the step is not begun. */
+  if (!smig_ctx_check(ctx, error)) return false;
   if (!planned->step) return true; /* the bridge has nothing to do */
   if (!start_session(ctx, error)) return false;
   bool done = planned->step->up(ctx, planned->step->user, error);
@@ -24,10 +26,9 @@ static bool call_handler(smig_ctx_t *ctx, const smig_planned_step_t *planned, sm
   return done;
 }
 
-/* Whether the error says that a command may have reached the server without an answer. */
-static bool says_outcome_unknown(const smig_error_t *error) {
+bool smig_run_says(const smig_error_t *error, const char *field) {
   bson_iter_t iter;
-  return error->details && bson_iter_init_find(&iter, error->details, "outcome_unknown") && bson_iter_as_bool(&iter);
+  return error->details && bson_iter_init_find(&iter, error->details, field) && bson_iter_as_bool(&iter);
 }
 
 static smig_status_t judge(smig_ctx_t *ctx, bool done, smig_outcome_t *outcome) {
@@ -44,9 +45,13 @@ static smig_status_t judge(smig_ctx_t *ctx, bool done, smig_outcome_t *outcome) 
     smig_error_move(&outcome->error, &reason);
     return SMIG_STATUS_INTERRUPTED;
   }
-  if (done) return SMIG_STATUS_APPLIED;
+  if (done) {
+    smig_error_release(&outcome->error); /* one that the handler got over */
+    return SMIG_STATUS_APPLIED;
+  }
   if (outcome->error.code == SMIG_INTERRUPTED) return SMIG_STATUS_INTERRUPTED;
-  outcome->outcome_unknown = says_outcome_unknown(&outcome->error);
+  /* A command may have reached the server without an answer. */
+  outcome->outcome_unknown = smig_run_says(&outcome->error, "outcome_unknown");
   return SMIG_STATUS_FAILED;
 }
 

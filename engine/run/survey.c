@@ -25,7 +25,10 @@ bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t
     return false;
   }
   smig_ledger_state_release(&survey->state);
-  return engine->ledger->ops->load(engine->ledger, &survey->state, error);
+  atomic_store(&engine->guard.looking, true);
+  bool loaded = engine->ledger->ops->load(engine->ledger, &survey->state, error);
+  atomic_store(&engine->guard.looking, false);
+  return loaded;
 }
 
 static smig_plan_options_t plan_options(const smig_engine_t *engine) {
@@ -41,9 +44,12 @@ static smig_plan_options_t plan_options(const smig_engine_t *engine) {
 /* Before a bootstrap: is the ledger perhaps stored under another name, and is there data? */
 static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fresh, smig_error_t *error) {
   const smig_ledger_ops_t *ops = engine->ledger->ops;
-  return ops->check_elsewhere(engine->ledger, error) &&
-         ops->is_fresh(engine->ledger, (const char *const *)engine->settings.fresh_scope, fresh, &survey->not_fresh,
-                       error);
+  const char *const *scope = (const char *const *)engine->settings.fresh_scope;
+  atomic_store(&engine->guard.looking, true);
+  bool looked = ops->check_elsewhere(engine->ledger, error) &&
+                ops->is_fresh(engine->ledger, scope, fresh, &survey->not_fresh, error);
+  atomic_store(&engine->guard.looking, false);
+  return looked;
 }
 
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
@@ -82,7 +88,7 @@ void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
 bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   forget(survey);
   bool fresh = false;
-  if (smig_plan_needs_fresh(&engine->chain, &survey->state) && !look_around(engine, survey, &fresh, error)) {
+  if (smig_plan_needs_fresh(&survey->state) && !look_around(engine, survey, &fresh, error)) {
     return false;
   }
   smig_plan_options_t options = plan_options(engine);

@@ -342,6 +342,37 @@ static void an_interrupted_guard_refuses_the_step_alone(void) {
   smig_guard_release(&guard);
 }
 
+static void an_interrupted_guard_may_still_lose_the_lock(void) {
+  smig_guard_t guard;
+  smig_error_t reason = SMIG_ERROR_INIT, error = SMIG_ERROR_INIT;
+  smig_guard_init(&guard);
+  smig_error_set(&reason, SMIG_INTERRUPTED, "the stop took too long");
+  smig_guard_shut(&guard, SMIG_GUARD_INTERRUPTED, &reason);
+  CHECK(smig_guard_permits(&guard));
+  smig_error_set(&reason, SMIG_LOCK_LOST, "the lock is held by 'x'");
+  smig_guard_shut(&guard, SMIG_GUARD_LOST, &reason);
+  CHECK(!smig_guard_permits(&guard) && !smig_guard_check(&guard, false, &error));
+  CHECK(error.code == SMIG_LOCK_LOST);
+  CHECK_STR(error.message, "the lock is held by 'x'");
+  smig_error_release(&error);
+  smig_guard_reset(&guard);
+  CHECK(smig_guard_permits(&guard) && guard.lost.code == SMIG_OK && guard.interrupted.code == SMIG_OK);
+  smig_guard_release(&guard);
+}
+
+static void a_stop_request_ends_looking_at_once(void) {
+  smig_guard_t guard;
+  smig_error_t error = SMIG_ERROR_INIT;
+  smig_guard_init(&guard);
+  smig_guard_ask_to_stop(&guard, SIGINT);
+  CHECK(smig_guard_permits(&guard) && smig_guard_check(&guard, false, &error));
+  atomic_store(&guard.looking, true);
+  CHECK(!smig_guard_permits(&guard) && !smig_guard_check(&guard, false, &error));
+  CHECK(error.code == SMIG_INTERRUPTED);
+  smig_error_release(&error);
+  smig_guard_release(&guard);
+}
+
 static int32_t signal_of(const smig_error_t *error) {
   bson_iter_t iter;
   return bson_iter_init_find(&iter, error->details, "signal") ? bson_iter_int32(&iter) : 0;
@@ -423,6 +454,8 @@ int main(void) {
   RUN(a_deadline_never_moves_back);
   RUN(a_lost_guard_refuses_with_its_reason_again_and_again);
   RUN(an_interrupted_guard_refuses_the_step_alone);
+  RUN(an_interrupted_guard_may_still_lose_the_lock);
+  RUN(a_stop_request_ends_looking_at_once);
   RUN(a_request_to_stop_counts_at_safe_points);
   RUN(whoever_sees_the_flag_sees_the_reason);
 #ifdef SMIG_FAULTS

@@ -122,10 +122,10 @@ static int64_t deadline_of(const held_t *held) {
   return atomic_load(&held->guard.deadline_boot_ms);
 }
 
-static const char *reason_text(const held_t *held, const char *key) {
+static const char *lost_text(const held_t *held, const char *key) {
+  const bson_t *details = held->guard.lost.details;
   bson_iter_t iter;
-  return held->guard.reason.details && bson_iter_init_find(&iter, held->guard.reason.details, key) &&
-                 BSON_ITER_HOLDS_UTF8(&iter)
+  return details && bson_iter_init_find(&iter, details, key) && BSON_ITER_HOLDS_UTF8(&iter)
              ? bson_iter_utf8(&iter, NULL)
              : "(none)";
 }
@@ -173,9 +173,9 @@ static void another_holder_shuts_the_guard_and_then_ends_commands(void) {
   CHECK(take(others, &other, &sent));
   WAIT_FOR(atomic_load(&held.guard.state) == SMIG_GUARD_LOST);
   CHECK(!smig_guard_permits(&held.guard));
-  CHECK(held.guard.reason.code == SMIG_LOCK_LOST);
-  CHECK_STR(reason_text(&held, "why"), "taken");
-  CHECK_STR(reason_text(&held, "holder"), held.lease.holder);
+  CHECK(held.guard.lost.code == SMIG_LOCK_LOST);
+  CHECK_STR(lost_text(&held, "why"), "taken");
+  CHECK_STR(lost_text(&held, "holder"), held.lease.holder);
   WAIT_FOR(atomic_load(&held.notes.ends) >= 4); /* repeated while something is left */
   atomic_store(&held.notes.commands_left, false);
   smig_clock_sleep_ms(700); /* what is asked here: that nothing more happens */
@@ -199,7 +199,7 @@ static void no_answers_shut_the_guard_at_three_quarters(void) {
   WAIT_FOR(atomic_load(&held.guard.state) == SMIG_GUARD_LOST);
   int64_t after = smig_clock_boot_ms() - held.sent_ms;
   CHECK(after > TTL - TTL / 4 && after < TTL, "after %" PRId64 " ms", after);
-  CHECK_STR(reason_text(&held, "why"), "deadline");
+  CHECK_STR(lost_text(&held, "why"), "deadline");
   CHECK(atomic_load(&held.notes.beats) >= 3, "tried again: %d", atomic_load(&held.notes.beats));
   smig_error_t warning = SMIG_ERROR_INIT;
   CHECK(smig_heartbeat_take_warning(heartbeat, &warning) && warning.code == SMIG_LEDGER_IO);
@@ -231,7 +231,7 @@ static void a_beat_that_hangs_does_not_hold_up_the_deadline(void) {
   int64_t after = smig_clock_boot_ms() - held.sent_ms;
   CHECK(after > TTL - TTL / 4 && after < TTL, "refused after %" PRId64 " ms, before the thread can say so", after);
   WAIT_FOR(atomic_load(&held.guard.state) == SMIG_GUARD_LOST);
-  CHECK_STR(reason_text(&held, "why"), "deadline");
+  CHECK_STR(lost_text(&held, "why"), "deadline");
   CHECK(!smig_guard_permits(&held.guard), "its late good answer changes nothing");
   smig_heartbeat_stop(heartbeat);
   let_go(&held);
@@ -250,7 +250,7 @@ static void a_step_that_does_not_stop_is_interrupted_and_beats_go_on(void) {
   WAIT_FOR(atomic_load(&held.guard.state) == SMIG_GUARD_INTERRUPTED);
   int64_t after = smig_clock_boot_ms() - asked;
   CHECK(after >= 500 && after < 1000, "after %" PRId64 " ms", after);
-  CHECK(held.guard.reason.code == SMIG_INTERRUPTED);
+  CHECK(held.guard.interrupted.code == SMIG_INTERRUPTED);
   /* What was sent just before may not have reached the server when nothing was found at first. */
   WAIT_FOR(atomic_load(&held.notes.ends) >= 3);
   CHECK(atomic_load(&held.notes.ends_before_shut) == 0);

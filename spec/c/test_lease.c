@@ -52,7 +52,6 @@ static void an_unclear_beat_is_retried_soon(void) {
   CHECK(smig_lease_machine_step(&machine, SMIG_LEASE_TICK, 20000) == SMIG_LEASE_SEND);
   CHECK(smig_lease_machine_step(&machine, SMIG_LEASE_BEAT_UNCLEAR, 22000) == SMIG_LEASE_WAIT);
   CHECK(smig_lease_machine_wake(&machine) == 22000 + TTL / 12);
-  CHECK(machine.failures == 1);
   smig_lease_machine_t shortest = smig_lease_machine_start(1000, 0);
   CHECK(smig_lease_machine_step(&shortest, SMIG_LEASE_TICK, 333) == SMIG_LEASE_SEND);
   CHECK(smig_lease_machine_step(&shortest, SMIG_LEASE_BEAT_UNCLEAR, 340) == SMIG_LEASE_WAIT);

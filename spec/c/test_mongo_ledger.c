@@ -410,6 +410,65 @@ static void an_unanswered_stamp_that_never_landed_is_lost(void) {
   tear_down();
 }
 
+/* An earlier try landed, and then somebody took the lock: what the ledger shows decides. */
+static void a_stamp_that_landed_before_the_lock_was_lost_is_told(void) {
+  for (int release = 0; release < 2; release++) {
+    smig_entry_write_t done = applied("a");
+    set_up_faulty();
+    CHECK(try_lock());
+    bson_t *data = BCON_NEW("lock", "{", "holder", "thief", "}", "steps", "{", "a", "{", "stepId", "a", "status", "applied",
+                            "run", BCON_UTF8(lease.run_id), "startedAt", BCON_UTF8(done.started_at), "}", "}");
+    mongo_plant(data);
+    bson_destroy(data);
+    lose_connection("update", LOSSES);
+    smig_ledger_change_t change = {.finished = &done, .release = release};
+    bool ok = ledger->ops->commit(ledger, &lease, &change, &error);
+    if (release) {
+      CHECK_OK(ok, error);
+    } else {
+      CHECK_FAILS(ok, error, SMIG_LOCK_LOST);
+      CHECK(error.details && strstr(at(error.details, "landed"), "true"));
+    }
+    heal();
+    tear_down();
+  }
+}
+
+static void a_refusal_after_a_lost_answer_leaves_the_outcome_unknown(void) {
+  smig_entry_write_t done = applied("a");
+  set_up_faulty();
+  CHECK(try_lock());
+  command_here(BCON_NEW("collMod", SMIG_MONGO_LEDGER_COLLECTION, "validator", "{", "never", BCON_INT32(1), "}"));
+  lose_connection("update", LOSSES);
+  CHECK_FAILS(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.finished = &done}, &error), error,
+              SMIG_LEDGER_IO);
+  CHECK_STR(at(error.details, "cause.code"), "DocumentValidationFailure");
+  CHECK(strstr(at(error.details, "outcome_unknown"), "true"));
+  heal();
+  tear_down();
+}
+
+/* Somebody spoils the ledger between the look and the lock: the lock does not stay on it. */
+static void a_lock_on_a_corrupt_ledger_is_given_back(void) {
+  smig_ledger_state_t seen, locked;
+  int64_t sent;
+  bool won;
+  bson_t *good = BCON_NEW("currentVersion", "1.0.0"), *spoilt = BCON_NEW("currentVersion", BCON_INT32(5));
+  set_up();
+  mongo_plant(good);
+  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
+  mongo_plant(spoilt);
+  CHECK_FAILS(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error), error,
+              SMIG_LEDGER_CORRUPT);
+  CHECK(!won);
+  check_stored("data.lock.holder", "{ \"v\" : null }");
+  smig_ledger_state_release(&seen);
+  smig_ledger_state_release(&locked);
+  bson_destroy(good);
+  bson_destroy(spoilt);
+  tear_down();
+}
+
 static void a_beat_without_an_answer_is_an_error(void) {
   bool ours = true;
   set_up_faulty();
@@ -639,6 +698,9 @@ int main(void) {
   RUN(locking_survives_lost_answers);
   RUN(stamps_survive_lost_answers);
   RUN(an_unanswered_stamp_that_never_landed_is_lost);
+  RUN(a_stamp_that_landed_before_the_lock_was_lost_is_told);
+  RUN(a_refusal_after_a_lost_answer_leaves_the_outcome_unknown);
+  RUN(a_lock_on_a_corrupt_ledger_is_given_back);
   RUN(a_beat_without_an_answer_is_an_error);
   RUN(commands_of_others_are_ended_and_nobody_elses);
   RUN(a_server_that_will_not_tell_is_unknown);

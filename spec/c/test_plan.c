@@ -19,13 +19,13 @@ static void check_planned(const smig_resolved_t *resolved, const char *expected)
 static void freshness_matters_without_a_version_alone(void) {
   scene_t scene;
   open_scene(&scene, three, NULL, "2.0.0");
-  CHECK(smig_plan_needs_fresh(&scene.chain, &scene.state));
+  CHECK(smig_plan_needs_fresh(&scene.state));
   close_scene(&scene);
   open_scene(&scene, three, "{'currentVersion': null}", "2.0.0");
-  CHECK(smig_plan_needs_fresh(&scene.chain, &scene.state));
+  CHECK(smig_plan_needs_fresh(&scene.state));
   close_scene(&scene);
   open_scene(&scene, three, "{'currentVersion': '1.0.0'}", "2.0.0");
-  CHECK(!smig_plan_needs_fresh(&scene.chain, &scene.state));
+  CHECK(!smig_plan_needs_fresh(&scene.state));
   close_scene(&scene);
 }
 
