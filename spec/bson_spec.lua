@@ -76,12 +76,12 @@ end
 describe("every BSON type", function()
   for name, bytes in pairs(every_type) do
     it(name .. " is written back byte for byte", function()
-      local before = document(element(0x02, "first", str "\xff\xfe"), bytes, element(0x12, "last", int64(1)))
+      local before = document(element(0x02, "first", str "ä\0ö"), bytes, element(0x12, "last", int64(1)))
       local doc = bson.from_bytes(before)
       assert.equal(name, bson.type_of(doc, "v"))
       assert.equal(before, bson.to_bytes(doc))
       doc.last = 2
-      assert.equal(document(element(0x02, "first", str "\xff\xfe"), bytes, element(0x12, "last", int64(2))),
+      assert.equal(document(element(0x02, "first", str "ä\0ö"), bytes, element(0x12, "last", int64(2))),
         bson.to_bytes(doc))
     end)
 
@@ -570,6 +570,5 @@ describe("operations", function()
     assert.equal('{"$numberDouble":"NaN"}', bson.json(0 / 0))
     assert.equal("[5.0,0.1,-0.0]", bson.json { 5.0, 0.1, -0.0 })
     assert.equal([=[["\"\\\n\u0001é"]]=], bson.json { '"\\\n\1é' })
-    assert.equal('{"s":"a\u{fffd}b"}', bson.json(bson.from_bytes(document(element(0x02, "s", str "a\xffb")))))
   end)
 end)

@@ -55,18 +55,17 @@ void lbson_format_uuid(const uint8_t *bytes, char out[37]) {
   *out = '\0';
 }
 
-static int hex_value(char c) {
+int lbson_hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
 
-/* Hyphens may stand where they belong, or be left out. */
-static bool parse_uuid(const char *text, uint8_t bytes[UUID_LENGTH]) {
+bool lbson_parse_uuid(const char *text, uint8_t bytes[UUID_LENGTH]) {
   for (int i = 0; i < UUID_LENGTH; i++) {
     if ((i == 4 || i == 6 || i == 8 || i == 10) && *text == '-') text++;
-    int high = hex_value(text[0]), low = high < 0 ? -1 : hex_value(text[1]);
+    int high = lbson_hex_value(text[0]), low = high < 0 ? -1 : lbson_hex_value(text[1]);
     if (low < 0) return false;
     bytes[i] = (uint8_t)(high << 4 | low);
     text += 2;
@@ -89,7 +88,8 @@ static int new_uuid(lua_State *L) {
     if (lua_type(L, 1) != LUA_TSTRING) return kit_argerror(L, 1, "string");
     size_t length;
     const char *text = lua_tolstring(L, 1, &length);
-    if (strlen(text) != length || !parse_uuid(text, bytes)) return kit_raise_argument(L, "'%s' is not a UUID", text);
+    if (strlen(text) != length || !lbson_parse_uuid(text, bytes))
+      return kit_raise_argument(L, "'%s' is not a UUID", text);
   }
   push_binary(L, bytes, sizeof bytes, SUBTYPE_UUID);
   return 1;

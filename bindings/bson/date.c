@@ -96,8 +96,7 @@ static bool read_zone(const char **text, int *minutes) {
   return true;
 }
 
-/* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. */
-static bool parse_date(const char *text, int64_t *ms) {
+bool lbson_parse_date(const char *text, int64_t *ms) {
   int year, month, day, hour, minute, second, millis, zone;
   bool good = read_digits(&text, 4, &year) && read_char(&text, '-') && read_digits(&text, 2, &month) &&
               read_char(&text, '-') && read_digits(&text, 2, &day) && read_char(&text, 'T') &&
@@ -139,7 +138,7 @@ static int new_date(lua_State *L) {
   size_t length;
   const char *text = lua_tolstring(L, 1, &length);
   int64_t ms;
-  if (strlen(text) != length || !parse_date(text, &ms)) {
+  if (strlen(text) != length || !lbson_parse_date(text, &ms)) {
     return kit_raise_argument(L, "'%s' is not a date: write it as 2024-01-31T10:00:00.123Z", text);
   }
   return push_date(L, ms);

@@ -1,5 +1,5 @@
 /*
- * Elements as they lie in BSON bytes: reading one without looking beyond the document, and checking whole foreign documents.
+ * Elements as they lie in BSON bytes: reading one without looking beyond the document.
  * Users: the BSON binding. Our own, because libbson's validation passes invalid documents and its iterator hides offsets.
  * Source of the rules: the BSON specification, version 1.1.
  */
@@ -138,58 +138,15 @@ bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t of
   return found == LBSON_FOUND;
 }
 
-static bool check_nested(const uint8_t *bytes, size_t length, unsigned depth, const char **why);
-
-/* The value of code with scope: its length, a string, a document that ends where it ends. */
-static bool check_code_with_scope(const lbson_element_t *element, unsigned depth, const char **why) {
-  *why = "malformed code with scope";
+bool lbson_split_code(const lbson_element_t *element, uint32_t *code_length, const uint8_t **scope,
+                      uint32_t *scope_length) {
   uint32_t room = element->value_length - 4;
   int64_t code = string_length(element->value + 4, room);
   if (code < 0) return false;
-  const uint8_t *scope = element->value + 4 + code;
-  uint32_t scope_room = room - (uint32_t)code;
-  if (document_length(scope, scope_room) != scope_room) return false;
-  return check_nested(scope, scope_room, depth, why);
-}
-
-static bool check_nested(const uint8_t *bytes, size_t length, unsigned depth, const char **why) {
-  if (depth > LBSON_MAX_STORED_DEPTH) {
-    *why = "nested too deeply";
-    return false;
-  }
-  lbson_element_t element;
-  lbson_found_t found;
-  for (uint32_t at = LBSON_FIRST_OFFSET;
-       (found = lbson_element_at(bytes, (uint32_t)length, at, &element)) == LBSON_FOUND; at = element.end) {
-    bool valid = true;
-    switch (element.type) {
-    case BSON_TYPE_DOCUMENT:
-    case BSON_TYPE_ARRAY:
-      valid = check_nested(element.value, element.value_length, depth + 1, why);
-      break;
-    case BSON_TYPE_CODEWSCOPE:
-      valid = check_code_with_scope(&element, depth + 1, why);
-      break;
-    case BSON_TYPE_BOOL:
-      *why = "a boolean that is neither 0 nor 1";
-      valid = *element.value <= 1;
-      break;
-    default:
-      break;
-    }
-    if (!valid) return false;
-  }
-  *why = "an element that does not fit, or of unknown type";
-  return found == LBSON_END;
-}
-
-bool lbson_check_structure(const uint8_t *bytes, size_t length, const char **why) {
-  *why = "its length does not fit";
-  if (length < LBSON_MIN_DOCUMENT || length > INT32_MAX ||
-      document_length(bytes, (uint32_t)length) != (int64_t)length) {
-    return false;
-  }
-  return check_nested(bytes, length, 1, why);
+  *code_length = (uint32_t)code - 5;
+  *scope = element->value + 4 + code;
+  *scope_length = room - (uint32_t)code;
+  return document_length(*scope, *scope_length) == *scope_length;
 }
 
 const char *lbson_type_name(uint8_t type) {

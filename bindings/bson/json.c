@@ -23,24 +23,6 @@ static void add(json_t *json, const char *text) {
 
 /* -------------------------------------------------------------------- strings */
 
-/* The length of the valid UTF-8 sequence at p, or 0. */
-static size_t sequence_length(const unsigned char *p, size_t room) {
-  size_t length = *p < 0x80                 ? 1
-                  : *p >= 0xc2 && *p < 0xe0 ? 2
-                  : *p >= 0xe0 && *p < 0xf0 ? 3
-                  : *p >= 0xf0 && *p < 0xf5 ? 4
-                                            : 0;
-  if (length == 0 || length > room) return 0;
-  for (size_t i = 1; i < length; i++) {
-    if ((p[i] & 0xc0) != 0x80) return 0;
-  }
-  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-      (p[0] == 0xf4 && p[1] > 0x8f)) {
-    return 0;
-  }
-  return length;
-}
-
 static void add_control(json_t *json, unsigned char c) {
   char escaped[8];
   switch (c) {
@@ -70,7 +52,7 @@ static void add_string(json_t *json, const char *text, size_t length) {
   luaL_addchar(json->out, '"');
   for (size_t i = 0; i < length;) {
     unsigned char c = (unsigned char)text[i];
-    size_t sequence = sequence_length((const unsigned char *)text + i, length - i);
+    size_t sequence = lbson_utf8_sequence(text + i, length - i);
     if (json->limit && luaL_bufflen(json->out) > json->limit) break;
     if (sequence == 0) {
       add(json, "\xef\xbf\xbd");
@@ -193,11 +175,23 @@ static void add_binary(json_t *json, const lbson_element_t *element) {
   add(json, text);
 }
 
+/* Options in alphabetical order, as the specification wants them, whatever order they are stored in. */
+static void add_regex_options(json_t *json, const char *options) {
+  size_t length = strlen(options);
+  char sorted[16];
+  if (length < sizeof sorted) {
+    memcpy(sorted, options, length + 1);
+    lbson_sort_options(sorted, length);
+    options = sorted;
+  }
+  add_string(json, options, length);
+}
+
 static void add_regex(json_t *json, const char *pattern) {
   add(json, "{\"$regularExpression\":{\"pattern\":");
   add_cstring(json, pattern);
   add(json, ",\"options\":");
-  add_cstring(json, pattern + strlen(pattern) + 1);
+  add_regex_options(json, pattern + strlen(pattern) + 1);
   add(json, "}}");
 }
 
@@ -225,17 +219,14 @@ static void add_dbpointer(json_t *json, const lbson_element_t *element) {
 }
 
 static void add_code_with_scope(json_t *json, const lbson_element_t *element, unsigned depth) {
-  const uint8_t *code = element->value + 4;
-  uint32_t room = element->value_length - 4, code_length = lbson_read_u32(code);
-  /* Its inside was not looked at when the element was read. */
-  bool valid = code_length >= 1 && code_length <= room - 4 - LBSON_MIN_DOCUMENT && code[4 + code_length - 1] == 0;
-  const uint8_t *scope = code + 4 + code_length;
-  if (!valid || lbson_read_u32(scope) != room - 4 - code_length) {
+  uint32_t code_length, scope_length;
+  const uint8_t *scope;
+  if (!lbson_split_code(element, &code_length, &scope, &scope_length)) {
     kit_raise_argument(json->L, "corrupt BSON document: malformed code with scope");
   }
-  add_named_string(json, "$code", code);
+  add_named_string(json, "$code", element->value + 4);
   add(json, ",\"$scope\":");
-  add_document(json, scope, room - 4 - code_length, false, depth + 1);
+  add_document(json, scope, scope_length, false, depth + 1);
   add(json, "}");
 }
 

@@ -35,8 +35,14 @@ typedef enum lbson_found { LBSON_END, LBSON_FOUND, LBSON_CORRUPT } lbson_found_t
 lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element);
 /* The same, raising for corrupt bytes; false at the end. */
 bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element);
-/* Checks the structure, down to the last nested document. False: *why says what is wrong (static text). */
-bool lbson_check_structure(const uint8_t *bytes, size_t length, const char **why);
+/* Checks foreign bytes, down to the last nested document; raises with the path. */
+void lbson_check_structure(lua_State *L, const uint8_t *bytes, size_t length);
+/*
+ * The parts of code with scope, whose inside reading an element does not look at: the length of the code's text (at value + 8),
+ * and the scope's document, whose elements are not looked at. False: malformed.
+ */
+bool lbson_split_code(const lbson_element_t *element, uint32_t *code_length, const uint8_t **scope,
+                      uint32_t *scope_length);
 
 uint32_t lbson_read_u32(const uint8_t *p);
 int32_t lbson_read_i32(const uint8_t *p);
@@ -45,15 +51,24 @@ double lbson_read_double(const uint8_t *p);
 /* "int32", "document", … */
 const char *lbson_type_name(uint8_t type);
 
+/* --------------------------------------------------------------------- UTF-8 */
+
+/* The length of the valid sequence that the text begins with, or 0. `room` is at least 1. */
+size_t lbson_utf8_sequence(const char *text, size_t room);
+/* How many bytes are valid from the beginning. */
+size_t lbson_utf8_prefix(const char *text, size_t length);
+bool lbson_is_utf8(const void *text, size_t length);
+
 /* ------------------------------------------------------------------- writer */
 
-/* Grows a byte buffer that a box on the Lua stack owns, so that errors leak nothing. Raises above LBSON_MAX_SIZE. */
+/* Grows a byte buffer that a box on the Lua stack owns, so that errors leak nothing. Raises above its limit. */
 typedef struct lbson_writer {
   lua_State *L;
   kit_box_t *box;
   uint8_t *data;
   size_t length;
   size_t capacity;
+  size_t limit;                  /* LBSON_MAX_SIZE; more for who needs room on the way and checks the end himself */
   const struct lbson_path *path; /* of what is written, for messages; NULL: the whole */
 } lbson_writer_t;
 
@@ -111,17 +126,27 @@ void lbson_open_binary(lua_State *L);
 void lbson_open_others(lua_State *L);
 void lbson_open_views(lua_State *L);
 void lbson_open_operations(lua_State *L);
+void lbson_open_json(lua_State *L);
 
 void lbson_push_null(lua_State *L);
 bool lbson_is_null(lua_State *L, int idx);
 /* The scalar's text: what tostring gives. */
 void lbson_push_scalar_text(lua_State *L, const lbson_scalar_t *scalar);
 
+/* Sorts the options of a regular expression alphabetically, unless they are no ASCII. */
+void lbson_sort_options(char *options, size_t length);
+
 enum { LBSON_ISO_SIZE = 40 };
 /* "2024-01-31T10:00:00.123Z"; years beyond four digits have a sign and at least six. Milliseconds only if asked or not 0. */
 void lbson_format_date(int64_t ms, bool always_ms, char out[LBSON_ISO_SIZE]);
+/* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. The text ends with NUL. */
+bool lbson_parse_date(const char *text, int64_t *ms);
 /* "00112233-4455-…" of 16 bytes. */
 void lbson_format_uuid(const uint8_t *bytes, char out[37]);
+/* Hyphens may stand where they belong, or be left out. The text ends with NUL. */
+bool lbson_parse_uuid(const char *text, uint8_t bytes[16]);
+/* The value of a hexadecimal digit, or -1. */
+int lbson_hex_value(char c);
 /* The data of a binary's value without lengths: subtype 2 has a second one. */
 const uint8_t *lbson_binary_data(const uint8_t *value, uint32_t length, uint8_t *subtype, uint32_t *data_length);
 

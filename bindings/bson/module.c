@@ -56,6 +56,7 @@ int luaopen_smartmigration_bson(lua_State *L) {
   lbson_open_others(L);
   lbson_open_views(L);
   lbson_open_operations(L);
+  lbson_open_json(L);
   open_builders(L);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &module_key);

@@ -118,8 +118,7 @@ static int from_bytes(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING) return kit_argerror(L, 1, "string");
   size_t length;
   const uint8_t *bytes = (const uint8_t *)lua_tolstring(L, 1, &length);
-  const char *why;
-  if (!lbson_check_structure(bytes, length, &why)) return kit_raise_argument(L, "not a BSON document: %s", why);
+  lbson_check_structure(L, bytes, length);
   lbson_new_view(L, false, bytes, length);
   return 1;
 }

@@ -13,6 +13,13 @@ static int compare_chars(const void *a, const void *b) {
   return *(const char *)a - *(const char *)b;
 }
 
+void lbson_sort_options(char *options, size_t length) {
+  for (size_t i = 0; i < length; i++) {
+    if ((unsigned char)options[i] >= 0x80) return;
+  }
+  qsort(options, length, 1, compare_chars);
+}
+
 /* bson.regex(pattern [, options]): the options are sorted, as the specification wants it. */
 static int new_regex(lua_State *L) {
   size_t pattern_length, options_length = 0;
@@ -23,7 +30,7 @@ static int new_regex(lua_State *L) {
     return kit_raise_argument(L, "regex options must be letters of 'ilmsux', got '%s'", options);
   }
   memcpy(sorted, options, options_length + 1);
-  qsort(sorted, options_length, 1, compare_chars);
+  lbson_sort_options(sorted, options_length);
   lbson_scalar_t *scalar = lbson_new_scalar(L, BSON_TYPE_REGEX, NULL, pattern_length + options_length + 2);
   memcpy(scalar->bytes, pattern, pattern_length + 1);
   memcpy(scalar->bytes + pattern_length + 1, sorted, options_length + 1);

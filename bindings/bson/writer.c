@@ -1,6 +1,6 @@
 /*
  * Writes BSON bytes into a buffer that a box on the Lua stack owns.
- * Users: the encoder and views. Units: bytes. Errors: a document above 16 MiB raises.
+ * Users: the encoder and views. Units: bytes. Errors: a document above the limit raises.
  */
 #include "lbson_internal.h"
 
@@ -15,13 +15,14 @@ void lbson_writer_init(lua_State *L, lbson_writer_t *writer) {
   writer->box->pointer = writer->data;
   writer->length = 0;
   writer->capacity = FIRST_CAPACITY;
+  writer->limit = LBSON_MAX_SIZE;
   writer->path = NULL;
 }
 
 static void reserve(lbson_writer_t *writer, size_t more) {
   size_t need = writer->length + more;
   if (need <= writer->capacity) return;
-  if (need > LBSON_MAX_SIZE) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
+  if (need > writer->limit) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
   size_t capacity = writer->capacity * 2;
   if (capacity < need) capacity = need;
   writer->data = bson_realloc(writer->data, capacity);
@@ -63,7 +64,7 @@ void lbson_write_header(lbson_writer_t *writer, uint8_t type, const char *key, s
 }
 
 void lbson_write_string(lbson_writer_t *writer, const char *text, size_t length) {
-  if (length >= LBSON_MAX_SIZE) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
+  if (length >= writer->limit) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
   lbson_write_i32(writer, (int32_t)length + 1);
   lbson_write(writer, text, length);
   lbson_write_byte(writer, 0);
@@ -77,7 +78,7 @@ size_t lbson_write_begin(lbson_writer_t *writer) {
 
 void lbson_write_end(lbson_writer_t *writer, size_t start) {
   lbson_write_byte(writer, 0);
-  if (writer->length > LBSON_MAX_SIZE) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
+  if (writer->length > writer->limit) lbson_fail(writer->L, writer->path, "the document is larger than 16 MiB");
   uint32_t little = BSON_UINT32_TO_LE((uint32_t)(writer->length - start));
   memcpy(writer->data + start, &little, sizeof little);
 }
