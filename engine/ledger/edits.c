@@ -245,8 +245,8 @@ void smig_checkpoint_overfills(const char *step_id, const char *key, int64_t siz
 void smig_lock_lost(const char *place, const char *holder, smig_error_t *error) {
   if (holder) {
     char *host = smig_holder_host(holder);
-    smig_error_set(error, SMIG_LOCK_LOST, "the lock of %s was lost: it is held by %s; run again when that run has ended",
-                   place, host);
+    smig_error_set(error, SMIG_LOCK_LOST,
+                   "the lock of %s was lost: it is held by %s; run again when that run has ended", place, host);
     bson_free(host);
   } else {
     smig_error_set(error, SMIG_LOCK_LOST, "the lock of %s was lost: nobody holds it now; run again", place);

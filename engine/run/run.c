@@ -329,10 +329,11 @@ static void say_overridden(smig_engine_t *engine) {
   const char *overridden = engine->connection ? smig_mongo_connection_overridden(engine->connection) : NULL;
   if (!overridden || engine->said_overridden) return;
   engine->said_overridden = true;
-  smig_engine_log(engine, SMIG_LOG_INFO, NULL,
-                  "the mongo uri's %s is not used: ledger and steps read from the primary with read concern majority and "
-                  "write with w: majority, j: true; a step lowers that for its own handles",
-                  overridden);
+  smig_engine_log(
+      engine, SMIG_LOG_INFO, NULL,
+      "the mongo uri's %s is not used: ledger and steps read from the primary with read concern majority and "
+      "write with w: majority, j: true; a step lowers that for its own handles",
+      overridden);
 }
 
 bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error) {

@@ -1,123 +1,11 @@
 /*
- * What is MongoDB's alone about the ledger: the document and its index, what the server may refuse, answers that get lost,
- * commands left behind, freshness. Needs SMARTMIGRATION_TEST_MONGO_URI to name a replica set with enableTestCommands.
- * The fail points hit only connections with this program's appName, so other users of the server are not disturbed.
+ * What is MongoDB's alone about the ledger: the document and its index, what an operation costs, commands left behind,
+ * freshness. See mongo_cases.h for the server.
  */
-#include "backends.h"
+#include "mongo_cases.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-enum { TTL_MS = 60000 };
-
-static char fault_uri[512], app_name[64];
-static instance_t instance;
-static smig_ledger_t *ledger;
-static smig_lease_t lease;
-static smig_error_t error = SMIG_ERROR_INIT;
-
-static void set_up(void) {
-  mongo_drop();
-  instance = mongo_open();
-  ledger = instance.ledger;
-  smig_lease_new(&lease, TTL_MS);
-}
-
-/* Like set_up, over a connection that fail points hit. */
-static void set_up_faulty(void) {
-  const char *good = mongo_uri;
-  mongo_drop();
-  mongo_uri = fault_uri;
-  instance = mongo_open();
-  mongo_uri = good;
-  ledger = instance.ledger;
-  smig_lease_new(&lease, TTL_MS);
-}
-
-static void tear_down(void) {
-  instance_close(instance);
-  smig_error_release(&error);
-}
-
-static void admin(bson_t *command) {
-  bson_error_t cause;
-  bool ok = mongoc_client_command_simple(mongo_client, "admin", command, NULL, NULL, &cause);
-  CHECK(ok, "%s", cause.message);
-  bson_destroy(command);
-}
-
-/* The next `times` commands of that name fail as `how` says. */
-static void fail_next(const char *command, int times, const bson_t *how) {
-  bson_t data = BSON_INITIALIZER;
-  BCON_APPEND(&data, "failCommands", "[", BCON_UTF8(command), "]", "appName", BCON_UTF8(app_name));
-  bson_concat(&data, how);
-  admin(BCON_NEW("configureFailPoint", "failCommand", "mode", "{", "times", BCON_INT32(times), "}", "data",
-                 BCON_DOCUMENT(&data)));
-  bson_destroy(&data);
-}
-
-static void fail_next_with_code(const char *command, int times, int code) {
-  bson_t *how = BCON_NEW("errorCode", BCON_INT32(code));
-  fail_next(command, times, how);
-  bson_destroy(how);
-}
-
-static void lose_connection(const char *command, int times) {
-  bson_t *how = BCON_NEW("closeConnection", BCON_BOOL(true));
-  fail_next(command, times, how);
-  bson_destroy(how);
-}
-
-/* The command is carried out, but its answer says that the servers did not agree in time. */
-static void lose_agreement(const char *command, int times) {
-  bson_t *how = BCON_NEW("writeConcernError", "{", "code", BCON_INT32(64), "errmsg", "waiting timed out", "}");
-  fail_next(command, times, how);
-  bson_destroy(how);
-}
-
-static void heal(void) {
-  admin(BCON_NEW("configureFailPoint", "failCommand", "mode", "off"));
-}
-
-static bool try_lock(void) {
-  smig_ledger_state_t seen, locked;
-  int64_t sent;
-  bool won = false;
-  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
-  CHECK_OK(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error), error);
-  smig_ledger_state_release(&seen);
-  smig_ledger_state_release(&locked);
-  return won;
-}
-
-static void check_stored(const char *path, const char *expected) {
-  bson_t whole;
-  mongo_look_whole(&whole);
-  const char *found = at(&whole, path);
-  if (expected)
-    CHECK(found && strcmp(found, expected) == 0, ": %s is %s", path, found ? found : "(missing)");
-  else
-    CHECK(!found, ": %s is %s", path, found);
-  bson_destroy(&whole);
-}
-
-static void command_here(bson_t *command) {
-  bson_error_t cause;
-  bool ok = mongoc_client_command_simple(mongo_client, mongo_database, command, NULL, NULL, &cause);
-  CHECK(ok, "%s", cause.message);
-  bson_destroy(command);
-}
-
-static smig_entry_write_t applied(const char *id) {
-  return (smig_entry_write_t){.id = id,
-                              .from_version = "1.0.0",
-                              .to_version = "1.1.0",
-                              .status = SMIG_STATUS_APPLIED,
-                              .started_at = "2026-04-14T12:31:34.123Z",
-                              .finished_at = "2026-04-14T12:31:34.456Z",
-                              .duration_ms = 333,
-                              .attempts = 1};
-}
 
 /* ------------------------------------------------------ document and index */
 
@@ -306,178 +194,6 @@ static void each_operation_has_its_price(void) {
   CHECK(updates == 2 && others == 0, "%d updates, %d others", updates, others);
   tear_down();
   mongoc_apm_callbacks_destroy(callbacks);
-}
-
-/* -------------------------------------------------------- refusals and losses */
-
-static void servers_that_lack_abilities_are_unsupported(void) {
-  static const int codes[] = {40415, 168, 31325, 148};
-  set_up_faulty();
-  for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-    smig_ledger_state_t state;
-    fail_next_with_code("find", 1, codes[i]);
-    CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_UNSUPPORTED_SERVER);
-    smig_error_release(&error);
-    smig_ledger_state_release(&state);
-    heal();
-  }
-  tear_down();
-}
-
-static void refusals_are_ledger_errors(void) {
-  smig_ledger_state_t state;
-  set_up_faulty();
-  fail_next_with_code("find", 1, 13);
-  CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_LEDGER_IO);
-  CHECK_STR(error.details ? at(error.details, "cause.code") : NULL, "Unauthorized");
-  smig_ledger_state_release(&state);
-  heal();
-  tear_down();
-}
-
-static void nobody_there_is_a_failed_connection(void) {
-  const char *good = mongo_uri;
-  smig_ledger_state_t state;
-  mongo_uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200";
-  instance = mongo_open();
-  mongo_uri = good;
-  ledger = instance.ledger;
-  CHECK_FAILS(ledger->ops->load(ledger, &state, &error), error, SMIG_CONNECTION_FAILED);
-  smig_ledger_state_release(&state);
-  tear_down();
-}
-
-/* Three times: the driver itself sends twice. */
-enum { LOSSES = 3 };
-
-static void locking_survives_lost_answers(void) {
-  for (int exists = 0; exists < 2; exists++) {
-    for (int carried_out = 0; carried_out < 2; carried_out++) {
-      bson_t empty = BSON_INITIALIZER;
-      set_up_faulty();
-      if (exists) mongo_plant(&empty);
-      if (carried_out)
-        lose_agreement("findAndModify", LOSSES);
-      else
-        lose_connection("findAndModify", LOSSES);
-      CHECK(try_lock(), "exists %d, carried out %d", exists, carried_out);
-      heal();
-      check_stored("data.lock.holder", lease.holder);
-      CHECK(lease.fence > 0);
-      CHECK_OK(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.release = true}, &error), error);
-      tear_down();
-    }
-  }
-}
-
-static void stamps_survive_lost_answers(void) {
-  smig_entry_write_t done = applied("a"), dotted = applied("a.b");
-  const smig_ledger_change_t changes[] = {
-      {.finished = &done, .current_version = "1.1.0"},
-      {.finished = &done, .current_version = "1.1.0", .release = true},
-      {.finished = &dotted, .current_version = "1.1.0", .release = true},
-      {.bootstrap_mode = "chain-start", .bootstrap_version = "1.0.0", .release = true},
-      {.release = true}};
-  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-    for (int carried_out = 0; carried_out < 2; carried_out++) {
-      set_up_faulty();
-      CHECK(try_lock());
-      if (carried_out)
-        lose_agreement("update", LOSSES);
-      else
-        lose_connection("update", LOSSES);
-      CHECK_OK(ledger->ops->commit(ledger, &lease, &changes[i], &error), error);
-      heal();
-      check_stored("data.lock.holder", changes[i].release ? "{ \"v\" : null }" : lease.holder);
-      if (changes[i].current_version) check_stored("data.currentVersion", "1.1.0");
-      tear_down();
-    }
-  }
-}
-
-static void an_unanswered_stamp_that_never_landed_is_lost(void) {
-  smig_entry_write_t done = applied("a");
-  set_up_faulty();
-  CHECK(try_lock());
-  bson_t *data = BCON_NEW("lock", "{", "holder", "thief", "}");
-  mongo_plant(data);
-  bson_destroy(data);
-  lose_connection("update", LOSSES);
-  CHECK_FAILS(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.finished = &done, .release = true}, &error),
-              error, SMIG_LOCK_LOST);
-  CHECK_STR(error.details ? at(error.details, "holder") : NULL, "thief");
-  heal();
-  tear_down();
-}
-
-/* An earlier try landed, and then somebody took the lock: what the ledger shows decides. */
-static void a_stamp_that_landed_before_the_lock_was_lost_is_told(void) {
-  for (int release = 0; release < 2; release++) {
-    smig_entry_write_t done = applied("a");
-    set_up_faulty();
-    CHECK(try_lock());
-    bson_t *data = BCON_NEW("lock", "{", "holder", "thief", "}", "steps", "{", "a", "{", "stepId", "a", "status", "applied",
-                            "run", BCON_UTF8(lease.run_id), "startedAt", BCON_UTF8(done.started_at), "}", "}");
-    mongo_plant(data);
-    bson_destroy(data);
-    lose_connection("update", LOSSES);
-    smig_ledger_change_t change = {.finished = &done, .release = release};
-    bool ok = ledger->ops->commit(ledger, &lease, &change, &error);
-    if (release) {
-      CHECK_OK(ok, error);
-    } else {
-      CHECK_FAILS(ok, error, SMIG_LOCK_LOST);
-      CHECK(error.details && strstr(at(error.details, "landed"), "true"));
-    }
-    heal();
-    tear_down();
-  }
-}
-
-static void a_refusal_after_a_lost_answer_leaves_the_outcome_unknown(void) {
-  smig_entry_write_t done = applied("a");
-  set_up_faulty();
-  CHECK(try_lock());
-  command_here(BCON_NEW("collMod", SMIG_MONGO_LEDGER_COLLECTION, "validator", "{", "never", BCON_INT32(1), "}"));
-  lose_connection("update", LOSSES);
-  CHECK_FAILS(ledger->ops->commit(ledger, &lease, &(smig_ledger_change_t){.finished = &done}, &error), error,
-              SMIG_LEDGER_IO);
-  CHECK_STR(at(error.details, "cause.code"), "DocumentValidationFailure");
-  CHECK(strstr(at(error.details, "outcome_unknown"), "true"));
-  heal();
-  tear_down();
-}
-
-/* Somebody spoils the ledger between the look and the lock: the lock does not stay on it. */
-static void a_lock_on_a_corrupt_ledger_is_given_back(void) {
-  smig_ledger_state_t seen, locked;
-  int64_t sent;
-  bool won;
-  bson_t *good = BCON_NEW("currentVersion", "1.0.0"), *spoilt = BCON_NEW("currentVersion", BCON_INT32(5));
-  set_up();
-  mongo_plant(good);
-  CHECK_OK(ledger->ops->load(ledger, &seen, &error), error);
-  mongo_plant(spoilt);
-  CHECK_FAILS(ledger->ops->acquire(ledger, &lease, &(smig_acquire_t){.seen = &seen}, &won, &locked, &sent, &error), error,
-              SMIG_LEDGER_CORRUPT);
-  CHECK(!won);
-  check_stored("data.lock.holder", "{ \"v\" : null }");
-  smig_ledger_state_release(&seen);
-  smig_ledger_state_release(&locked);
-  bson_destroy(good);
-  bson_destroy(spoilt);
-  tear_down();
-}
-
-static void a_beat_without_an_answer_is_an_error(void) {
-  bool ours = true;
-  set_up_faulty();
-  CHECK(try_lock());
-  lose_connection("update", LOSSES);
-  CHECK_FAILS(ledger->ops->renew(ledger, &lease, &ours, &error), error, SMIG_LEDGER_IO);
-  CHECK(!ours);
-  heal();
-  tear_down();
 }
 
 /* -------------------------------------------------------- commands left behind */
@@ -680,10 +396,7 @@ static void a_ledger_elsewhere_is_found(void) {
 }
 
 int main(void) {
-  backends_start("mongo");
-  snprintf(app_name, sizeof app_name, "ledgers-%ld", (long)getpid());
-  const char *separator = strchr(mongo_uri, '?') ? "&" : mongo_uri[strlen(mongo_uri) - 1] == '/' ? "?" : "/?";
-  snprintf(fault_uri, sizeof fault_uri, "%s%sappName=%s", mongo_uri, separator, app_name);
+  mongo_cases_start("mongo");
   RUN(the_document_has_the_agreed_shape);
   RUN(wrong_documents_are_corrupt);
   RUN(two_documents_are_corrupt);
@@ -692,16 +405,6 @@ int main(void) {
   RUN(an_index_that_is_not_unique_is_corrupt_before_any_write);
   RUN(twins_of_another_name_are_corrupt);
   RUN(each_operation_has_its_price);
-  RUN(servers_that_lack_abilities_are_unsupported);
-  RUN(refusals_are_ledger_errors);
-  RUN(nobody_there_is_a_failed_connection);
-  RUN(locking_survives_lost_answers);
-  RUN(stamps_survive_lost_answers);
-  RUN(an_unanswered_stamp_that_never_landed_is_lost);
-  RUN(a_stamp_that_landed_before_the_lock_was_lost_is_told);
-  RUN(a_refusal_after_a_lost_answer_leaves_the_outcome_unknown);
-  RUN(a_lock_on_a_corrupt_ledger_is_given_back);
-  RUN(a_beat_without_an_answer_is_an_error);
   RUN(commands_of_others_are_ended_and_nobody_elses);
   RUN(a_server_that_will_not_tell_is_unknown);
   RUN(fresh_is_what_holds_nothing_of_others);

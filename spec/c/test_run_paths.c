@@ -490,13 +490,11 @@ static bool asks_without_error(smig_ctx_t *ctx, void *user, smig_error_t *why) {
 }
 
 static void whoever_wants_no_error_gets_none(void) {
-  static const smig_options_t wrong[] = {{.lock_ttl_ms = 1},
-                                         {.lock_ttl_ms = 1000, .newer_ledger = "x"},
-                                         {.lock_ttl_ms = 1000, .target_version = "1.0.0", .mongo.uri = "mongodb://a"},
-                                         {.lock_ttl_ms = 1000,
-                                          .target_version = "1.0.0",
-                                          .mongo.uri = "mongodb://a/b",
-                                          .ledger_backend = "s3"}};
+  static const smig_options_t wrong[] = {
+      {.lock_ttl_ms = 1},
+      {.lock_ttl_ms = 1000, .newer_ledger = "x"},
+      {.lock_ttl_ms = 1000, .target_version = "1.0.0", .mongo.uri = "mongodb://a"},
+      {.lock_ttl_ms = 1000, .target_version = "1.0.0", .mongo.uri = "mongodb://a/b", .ledger_backend = "s3"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) CHECK(!smig_engine_new(&wrong[i], NULL));
   open_scene(0, asks_without_error);
   run_well();
