@@ -188,6 +188,13 @@ describe("run", function()
     shows(run.error.details.traceback, "0002.lua:3:")
   end)
 
+  it("has nothing in its JSON that steers a terminal or is no UTF-8", function()
+    local here <close> = place [[
+return { id = "a", from = "1.0.0", to = "1.1.0", up = function(ctx) error("boom\u{202e}\u{9b}2J\u{2029}\u{20ac}\27\xff") end }]]
+    local result = ends_with(1, here:run { "run", "--json" })
+    shows(result.out, [[boom\u202e\u009b2J\u2029]] .. "\u{20ac}" .. [[\u001b]] .. "\u{fffd}")
+  end)
+
   it("is quiet on demand, and never about errors", function()
     local here <close> = place(A, FAILING)
     here.env.SMARTMIGRATION_TARGET = "1.1.0"

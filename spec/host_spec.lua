@@ -91,9 +91,16 @@ end)
 describe("the migration object", function()
   it("suggests method names and is read-only", function()
     local migration = offline()
-    assert.has_error(function() migration:vaildate() end, "migration has no method 'vaildate'; did you mean 'validate'?")
-    assert.has_error(function() migration.x = 1 end, "migration is read-only: cannot set 'x'")
-    assert.has_error(function() migration:step("a"):form("1.0.0") end, "step has no method 'form'; did you mean 'from'?")
+    for message, mistake in pairs {
+      ["migration has no method 'vaildate'; did you mean 'validate'?"] = function() migration:vaildate() end,
+      ["migration is read-only: cannot set 'x'"] = function() migration.x = 1 end,
+      ["step has no method 'form'; did you mean 'from'?"] = function() migration:step("a"):form("1.0.0") end,
+    } do
+      local raised = failure(mistake)
+      assert.are.equal(message, raised.message)
+      assert.are.equal("argument", raised.category)
+      assert.is_truthy(raised.where:find "host_spec.lua:%d+$")
+    end
   end)
 
   it("closes once and for all", function()

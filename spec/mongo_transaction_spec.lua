@@ -128,6 +128,17 @@ describe("a transaction", function()
     assert.equal(0, users:count())
   end)
 
+  it("shows where a mistake was made", function()
+    local function mistaken()
+      error "a mistake"
+    end
+    local err = caught(db.transaction, db, mistaken)
+    local place = "mongo_transaction_spec.lua:" .. debug.getinfo(mistaken, "S").linedefined + 1
+    assert.truthy(tostring(err):find(place .. ": a mistake", 1, true))
+    assert.truthy(err.where:find(place, 1, true), err.where)
+    assert.truthy(err.traceback:find(place, 1, true), err.traceback)
+  end)
+
   it("runs the function again after a transient error", function()
     support.fail_next(name, "insert", 2, labelled "TransientTransactionError")
     local calls = 0

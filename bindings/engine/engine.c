@@ -203,6 +203,10 @@ static int core_raise(lua_State *L) {
   return kit_raise(L, &error);
 }
 
+static int core_raise_argument(lua_State *L) {
+  return kit_raise_argument(L, "%s", luaL_checkstring(L, 1));
+}
+
 static int core_suggest(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -255,7 +259,8 @@ int luaopen_smartmigration_core(lua_State *L) {
   static const luaL_Reg meta[] = {
       {"__gc", engine_gc}, {"__close", method_close}, {"__tostring", engine_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"engine", engine_new}, {"raise", core_raise}, {"suggest", core_suggest}, {NULL, NULL}};
+      {"engine", engine_new},   {"raise", core_raise}, {"raise_argument", core_raise_argument},
+      {"suggest", core_suggest}, {NULL, NULL}};
   kit_new_class(L, ENGINE, "migration", methods, meta, NULL);
   luaL_newlib(L, functions);
   push_codes(L);

@@ -13,6 +13,7 @@
  *   handle:validate_chain() :validate() :plan() :run() :status() :cancel([reason]) :close()
  *   core.codes            { NAME = { exit = n, text = "…" } }
  *   core.raise(code, message [, details])   raises an error object with a code of the table
+ *   core.raise_argument(message)            raises an error object of category "argument"
  *   core.suggest(name, names)               the nearest of the names, or nil
  *   core.version          { smartmigration, libmongoc, libbson, lua }
  */

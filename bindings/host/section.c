@@ -147,8 +147,8 @@ void lhost_enter(lua_State *L, bool loading, lhost_section_t *section) {
   if (state->depth == 0) replace_functions(L);
   *section = (lhost_section_t){
       .former = *state, .hook = lua_gethook(L), .mask = lua_gethookmask(L), .count = lua_gethookcount(L)};
-  *state = (lhost_state_t){
-      .thread = L, .outer = &section->former, .depth = section->former.depth + 1, .loading = loading};
+  *state =
+      (lhost_state_t){.thread = L, .outer = &section->former, .depth = section->former.depth + 1, .loading = loading};
   lua_sethook(L, hook, LUA_MASKCOUNT, EVERY);
 }
 

@@ -53,12 +53,20 @@ static bool in_transaction(const loop_t *loop) {
   return loop->session->session && mongoc_client_session_in_transaction(loop->session->session);
 }
 
+/* A mistake of the function's gets its traceback here, where it is known; other values come out as they are. */
+static int handle_message(lua_State *L) {
+  return lua_type(L, 1) == LUA_TSTRING ? kit_message_handler(L) : 1;
+}
+
 /* Runs the function at function_idx; true: it returned, its results are on top. False: it is to be run again. */
 static bool attempt(lua_State *L, loop_t *loop, int function_idx, int session_idx) {
   int top = lua_gettop(L);
+  lua_pushcfunction(L, handle_message);
   lua_pushvalue(L, function_idx);
   lua_pushvalue(L, session_idx);
-  if (lua_pcall(L, 1, LUA_MULTRET, 0) == LUA_OK) return true;
+  bool returned = lua_pcall(L, 1, LUA_MULTRET, top + 1) == LUA_OK;
+  lua_remove(L, top + 1);
+  if (returned) return true;
   const smig_error_t *error = kit_test_error(L, -1);
   bool again = error && smig_error_has_label(error, "TransientTransactionError");
   if (in_transaction(loop)) lmongo_session_abort(loop->session, NULL);

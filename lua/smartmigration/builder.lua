@@ -1,6 +1,6 @@
 -- The builder of steps: migration:step("id"):from("1.0.0"):to("1.1.0"):resumable():up(function(ctx) … end).
 -- `up` registers the step and returns the migration. Users: init.lua. What is set is checked with the chain.
-local core = require "smartmigration.core"
+local strict = require "smartmigration.strict"
 
 local builder = {}
 
@@ -30,23 +30,7 @@ function Builder:up(handler)
   return self.migration
 end
 
-local method_names = {}
-for name in pairs(Builder) do
-  method_names[#method_names + 1] = name
-end
-table.sort(method_names)
-
-local meta = {
-  __name = "smartmigration.step",
-  __index = function(_, name)
-    local method = Builder[name]
-    if method == nil then
-      local near = core.suggest(tostring(name), method_names)
-      error(("step has no method '%s'%s"):format(name, near and ("; did you mean '%s'?"):format(near) or ""), 2)
-    end
-    return method
-  end,
-}
+local meta = { __name = "smartmigration.step", __index = strict.index("step", Builder) }
 
 -- `append(migration, step)` registers. A step that is never ended by `up` would be missing in silence, so the migration
 -- keeps it.

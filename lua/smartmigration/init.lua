@@ -11,6 +11,7 @@ local builder = require "smartmigration.builder"
 local core = require "smartmigration.core"
 local loader = require "smartmigration.loader"
 local options = require "smartmigration.options"
+local strict = require "smartmigration.strict"
 
 local smartmigration = { version = core.version.smartmigration, codes = core.codes }
 
@@ -117,26 +118,11 @@ end
 
 -- --------------------------------------------------------------------- objects
 
-local method_names = {}
-for name in pairs(Migration) do
-  method_names[#method_names + 1] = name
-end
-table.sort(method_names)
-
 local meta = {
   __name = "smartmigration.migration",
   __metatable = "smartmigration.migration",
-  __index = function(_, name)
-    local method = Migration[name]
-    if method == nil then
-      local near = core.suggest(tostring(name), method_names)
-      error(("migration has no method '%s'%s"):format(name, near and ("; did you mean '%s'?"):format(near) or ""), 2)
-    end
-    return method
-  end,
-  __newindex = function(_, name)
-    error(("migration is read-only: cannot set '%s'"):format(name), 2)
-  end,
+  __index = strict.index("migration", Migration),
+  __newindex = strict.newindex "migration",
   __close = function(self)
     self:close()
   end,

@@ -35,6 +35,12 @@ local function quote(value)
   value = value:gsub("\xc2([\x80-\x9f])", function(c)
     return ("\\u%04x"):format(c:byte())
   end)
+  -- Marks that change the direction of text, and line separators, as text.lua has them.
+  if value:find("\xe2[\x80\x81]") then
+    value = value:gsub("\xe2[\x80\x81][\x80-\xbf]", function(c)
+      return text.escape(c) ~= c and ("\\u%04x"):format(utf8.codepoint(c)) or c
+    end)
+  end
   return '"' .. value .. '"'
 end
 
