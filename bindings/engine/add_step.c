@@ -8,7 +8,7 @@
 
 enum { STEP = 2, FILE_NAME = 3, CHECKSUM = 4 };
 
-static const char *const keys[] = {"id", "from", "to", "description", "compatible_from", "resumable", "up", NULL};
+static const char *const keys[] = {"id", "from", "to", "description", "compatible_from", "resumable", "transaction", "up", NULL};
 
 /* Where the step stands: the file given, and the line of its `up` when that stands in this file. */
 typedef struct place {
@@ -114,6 +114,7 @@ int engine_add_step(lua_State *L) {
   step.description = read_text(L, &place, "description", NULL);
   step.compatible_from = read_text(L, &place, "compatible_from", NULL);
   step.resumable = read_flag(L, &place, "resumable");
+  step.transaction = read_flag(L, &place, "transaction");
   step.checksum = lua_tostring(L, CHECKSUM);
   step.file = place.file;
   step.line = place.line;

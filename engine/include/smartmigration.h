@@ -191,6 +191,12 @@ typedef struct smig_step {
   const char *description;     /* NULL: none */
   const char *compatible_from; /* NULL: same as `to` */
   bool resumable;
+  /*
+   * The handler's work and the step's record commit in one transaction: exactly once or not at all. The step's session
+   * is in that transaction; the handler may be called again when the server asks for it. Needs a replica set; at most
+   * 60 s (the server's limit).
+   */
+  bool transaction;
   smig_up_fn up;
   void *user;                  /* passed to up */
   void (*user_free)(void *);   /* NULL, or called when the engine is freed, also when adding the step failed */

@@ -2,7 +2,7 @@
  * The heartbeat's thread, see heartbeat.h. Users: run/. Units: CLOCK_BOOTTIME in ms, because it counts sleep.
  * Errors: INVALID_OPTIONS at the start; what it finds goes into the guard (LOCK_LOST, INTERRUPTED) and the warning.
  *
- * Threads: everything but `stop` and `warning` belongs to the thread once it runs; those two are under `lock`. The thread
+ * Threads: everything but `stop`, `warning`, `rest_ttl_ms` and `resting` belongs to the thread once it runs; those are under `lock`. The thread
  * takes no signals, so that handlers run on the thread that expects them.
  *
  * Rule: the guard is shut first and the run's commands are ended on the server second, so that nothing new is sent
@@ -33,8 +33,11 @@ struct smig_heartbeat {
 
   pthread_t thread;
   pthread_mutex_t lock;
-  pthread_cond_t wake;
+  pthread_cond_t wake;   /* for the thread: there is something to do */
+  pthread_cond_t rested; /* for the main thread: `resting` has changed, or the guard is shut */
   bool stop;
+  int64_t rest_ttl_ms; /* beats are to rest, after one that grants this; 0: they are not */
+  bool resting;
   smig_error_t warning;
 };
 
@@ -127,6 +130,49 @@ static void beat(smig_heartbeat_t *heartbeat) {
     smig_guard_extend(heartbeat->guard, smig_lease_machine_deadline(&heartbeat->machine));
 }
 
+/* ---------------------------------------------------------------------- rest */
+
+/* The beat that carries the lease through a rest; false: not yet. */
+static bool begin_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms) {
+  smig_lease_t longer = *heartbeat->lease;
+  longer.ttl_ms = ttl_ms;
+  smig_error_t error = SMIG_ERROR_INIT;
+  bool ours = false;
+  int64_t sent = smig_clock_boot_ms();
+  if (!heartbeat->ledger->ops->renew(heartbeat->ledger, &longer, &ours, &error)) {
+    warn(heartbeat, &error);
+    return false;
+  }
+  if (!ours) {
+    fence(heartbeat, true);
+    heartbeat->machine.phase = SMIG_LEASE_LOST;
+    return false;
+  }
+  smig_lease_machine_rest(&heartbeat->machine, ttl_ms, sent);
+  smig_guard_extend(heartbeat->guard, smig_lease_machine_deadline(&heartbeat->machine));
+  return true;
+}
+
+/* Does what the main thread has asked for: to rest, or to go on. */
+static void look_for_rest(smig_heartbeat_t *heartbeat) {
+  pthread_mutex_lock(&heartbeat->lock);
+  int64_t wanted = heartbeat->rest_ttl_ms;
+  bool resting = heartbeat->resting;
+  pthread_mutex_unlock(&heartbeat->lock);
+  if (heartbeat->machine.phase == SMIG_LEASE_HELD) {
+    if (wanted && !resting) {
+      resting = begin_rest(heartbeat, wanted);
+    } else if (!wanted && resting) {
+      resting = false;
+      smig_lease_machine_resume(&heartbeat->machine, smig_clock_boot_ms());
+    }
+  }
+  pthread_mutex_lock(&heartbeat->lock);
+  heartbeat->resting = resting;
+  pthread_cond_broadcast(&heartbeat->rested);
+  pthread_mutex_unlock(&heartbeat->lock);
+}
+
 /* Waits until something is due; true when the run has ended. */
 static bool wait_for_stop(smig_heartbeat_t *heartbeat) {
   int64_t now = smig_clock_boot_ms(), due = smig_lease_machine_wake(&heartbeat->machine);
@@ -140,7 +186,8 @@ static bool wait_for_stop(smig_heartbeat_t *heartbeat) {
     end.tv_nsec -= 1000000000;
   }
   pthread_mutex_lock(&heartbeat->lock);
-  if (!heartbeat->stop && left > 0) pthread_cond_timedwait(&heartbeat->wake, &heartbeat->lock, &end);
+  bool asked = (heartbeat->rest_ttl_ms != 0) != heartbeat->resting && heartbeat->machine.phase == SMIG_LEASE_HELD;
+  if (!heartbeat->stop && !asked && left > 0) pthread_cond_timedwait(&heartbeat->wake, &heartbeat->lock, &end);
   bool stop = heartbeat->stop;
   pthread_mutex_unlock(&heartbeat->lock);
   return stop;
@@ -149,6 +196,7 @@ static bool wait_for_stop(smig_heartbeat_t *heartbeat) {
 static void *run(void *argument) {
   smig_heartbeat_t *heartbeat = argument;
   while (!wait_for_stop(heartbeat)) {
+    look_for_rest(heartbeat);
     switch (smig_lease_machine_step(&heartbeat->machine, SMIG_LEASE_TICK, smig_clock_boot_ms())) {
     case SMIG_LEASE_SEND:
       beat(heartbeat);
@@ -171,6 +219,7 @@ static void *run(void *argument) {
 
 static void release(smig_heartbeat_t *heartbeat) {
   pthread_cond_destroy(&heartbeat->wake);
+  pthread_cond_destroy(&heartbeat->rested);
   pthread_mutex_destroy(&heartbeat->lock);
   smig_ledger_free(heartbeat->ledger);
   smig_error_release(&heartbeat->warning);
@@ -200,6 +249,7 @@ smig_heartbeat_t *smig_heartbeat_start(smig_ledger_t *ledger, const smig_lease_t
   pthread_condattr_init(&attributes);
   pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
   pthread_cond_init(&heartbeat->wake, &attributes);
+  pthread_cond_init(&heartbeat->rested, &attributes);
   pthread_condattr_destroy(&attributes);
   smig_guard_extend(guard, smig_lease_machine_deadline(&heartbeat->machine));
 
@@ -220,6 +270,28 @@ void smig_heartbeat_stop(smig_heartbeat_t *heartbeat) {
   pthread_mutex_unlock(&heartbeat->lock);
   pthread_join(heartbeat->thread, NULL);
   release(heartbeat);
+}
+
+bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, smig_error_t *error) {
+  pthread_mutex_lock(&heartbeat->lock);
+  heartbeat->rest_ttl_ms = ttl_ms;
+  pthread_cond_signal(&heartbeat->wake);
+  while (!heartbeat->resting && smig_guard_check(heartbeat->guard, false, NULL)) {
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec++; /* the deadline may pass without a word from the thread */
+    pthread_cond_timedwait(&heartbeat->rested, &heartbeat->lock, &end);
+  }
+  bool resting = heartbeat->resting;
+  pthread_mutex_unlock(&heartbeat->lock);
+  return smig_guard_check(heartbeat->guard, false, error) && resting;
+}
+
+void smig_heartbeat_resume(smig_heartbeat_t *heartbeat) {
+  pthread_mutex_lock(&heartbeat->lock);
+  heartbeat->rest_ttl_ms = 0;
+  pthread_cond_signal(&heartbeat->wake);
+  pthread_mutex_unlock(&heartbeat->lock);
 }
 
 bool smig_heartbeat_take_warning(smig_heartbeat_t *heartbeat, smig_error_t *warning) {

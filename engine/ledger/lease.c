@@ -26,8 +26,22 @@ smig_lease_machine_t smig_lease_machine_start(int64_t ttl_ms, int64_t acquired_s
   };
 }
 
+static int64_t deadline_of(int64_t sent_ms, int64_t ttl_ms) {
+  return sent_ms + ttl_ms - ttl_ms / 4;
+}
+
 int64_t smig_lease_machine_deadline(const smig_lease_machine_t *machine) {
-  return machine->good_sent_ms + machine->ttl_ms - machine->ttl_ms / 4;
+  int64_t deadline = deadline_of(machine->good_sent_ms, machine->ttl_ms);
+  return deadline > machine->rest_deadline_ms ? deadline : machine->rest_deadline_ms;
+}
+
+void smig_lease_machine_rest(smig_lease_machine_t *machine, int64_t ttl_ms, int64_t sent_ms) {
+  machine->rest_deadline_ms = deadline_of(sent_ms, ttl_ms);
+  machine->next_beat_ms = INT64_MAX;
+}
+
+void smig_lease_machine_resume(smig_lease_machine_t *machine, int64_t now_ms) {
+  machine->next_beat_ms = now_ms;
 }
 
 int64_t smig_lease_machine_wake(const smig_lease_machine_t *machine) {

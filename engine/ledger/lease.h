@@ -16,7 +16,8 @@ typedef struct smig_lease_machine {
   int64_t ttl_ms;
   int64_t good_sent_ms; /* when the last beat that was answered well was sent */
   int64_t sent_ms;      /* when the beat under way was sent; -1: none is */
-  int64_t next_beat_ms; /* when the next is due */
+  int64_t next_beat_ms; /* when the next is due; INT64_MAX: beats rest */
+  int64_t rest_deadline_ms; /* of the longer grant that a rest began with; 0: none */
 } smig_lease_machine_t;
 
 typedef enum smig_lease_event {
@@ -32,6 +33,10 @@ typedef enum smig_lease_action { SMIG_LEASE_WAIT, SMIG_LEASE_SEND, SMIG_LEASE_FE
 smig_lease_machine_t smig_lease_machine_start(int64_t ttl_ms, int64_t acquired_sent_ms);
 /* One transition. SEND: a beat is to be sent now. FENCE: once, when the lease is lost. END: the thread may end. */
 smig_lease_action_t smig_lease_machine_step(smig_lease_machine_t *machine, smig_lease_event_t event, int64_t now_ms);
+/* Beats rest: one that was sent at `sent_ms` has carried the lease to `ttl_ms` after it. */
+void smig_lease_machine_rest(smig_lease_machine_t *machine, int64_t ttl_ms, int64_t sent_ms);
+/* The rest is over: a beat is due. */
+void smig_lease_machine_resume(smig_lease_machine_t *machine, int64_t now_ms);
 /* Past this moment the lease counts as lost. */
 int64_t smig_lease_machine_deadline(const smig_lease_machine_t *machine);
 /* When the machine wants its next tick. */

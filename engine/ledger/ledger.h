@@ -80,7 +80,10 @@ typedef struct smig_ledger_ops {
    */
   bool (*acquire)(smig_ledger_t *self, smig_lease_t *lease, const smig_acquire_t *acquire, bool *won,
                   smig_ledger_state_t *state, int64_t *sent_boot_ms, smig_error_t *error);
-  /* One beat: *ours false without error: somebody else holds the lock. An error: no clear answer. */
+  /*
+   * One beat, by lease->ttl_ms; an expiry is never moved back. *ours false without error: somebody else holds the lock. An error:
+   * no clear answer.
+   */
   bool (*renew)(smig_ledger_t *self, const smig_lease_t *lease, bool *ours, smig_error_t *error);
   /*
    * LOCK_LOST with details.landed: the change is in the ledger, by a try whose answer got lost, but the lock, which it did
@@ -94,6 +97,11 @@ typedef struct smig_ledger_ops {
   bool (*checkpoint_write)(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, const char *key,
                            const bson_t *value, smig_error_t *error);
   bool (*checkpoint_clear)(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, smig_error_t *error);
+  /*
+   * Until it is called with NULL: commit and checkpoints are parts of this session's open transaction, and fail with the server's own
+   * error (SMIG_FOREIGN). NULL where the backend has no transactions.
+   */
+  void (*join)(smig_ledger_t *self, struct _mongoc_client_session_t *session);
   /* Ends what runs on the server under this ledger's comment and says whether anything is left. */
   bool (*end_commands)(smig_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                        smig_commands_left_t *left, smig_error_t *error);

@@ -194,6 +194,18 @@ static bool acquire(smig_ledger_t *self, smig_lease_t *lease, const smig_acquire
   return ok;
 }
 
+/* When the lock expires, in ms; 0 when that cannot be read. */
+static int64_t stored_expiry(const smig_memory_store_t *store) {
+  smig_ledger_state_t state;
+  smig_error_t ignored = SMIG_ERROR_INIT;
+  int64_t expiry = 0;
+  bool known = smig_ledger_state_parse(&state, store->data, now_ms(store), place, &ignored);
+  if (!known || !smig_clock_from_iso(state.lock.expires_at, &expiry)) expiry = 0;
+  smig_error_release(&ignored);
+  smig_ledger_state_release(&state);
+  return expiry;
+}
+
 static bool renew(smig_ledger_t *self, const smig_lease_t *lease, bool *ours, smig_error_t *error) {
   (void)error; /* memory answers clearly */
   smig_memory_store_t *store = store_of(self);
@@ -201,7 +213,8 @@ static bool renew(smig_ledger_t *self, const smig_lease_t *lease, bool *ours, sm
   *ours = holder_is(store, lease->holder);
   if (*ours) {
     smig_edits_t edits = SMIG_EDITS_INIT;
-    set_time(&edits, store->data, "expiresAt", now_ms(store) + lease->ttl_ms);
+    int64_t expiry = now_ms(store) + lease->ttl_ms, former = stored_expiry(store);
+    set_time(&edits, store->data, "expiresAt", expiry > former ? expiry : former);
     apply(store, &edits);
     smig_edits_release(&edits);
   }
@@ -308,6 +321,12 @@ static bool check_elsewhere(smig_ledger_t *self, smig_error_t *error) {
   return true;
 }
 
+/* Each write of this backend is atomic by itself, and there is nothing a transaction could hold besides. */
+static void join(smig_ledger_t *self, struct _mongoc_client_session_t *session) {
+  (void)self;
+  (void)session;
+}
+
 static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error) {
   (void)ttl_ms;
   (void)error;
@@ -329,6 +348,7 @@ static const smig_ledger_ops_t ops = {
     .checkpoint_read = checkpoint_read,
     .checkpoint_write = checkpoint_write,
     .checkpoint_clear = checkpoint_clear,
+    .join = join,
     .end_commands = end_commands,
     .is_fresh = is_fresh,
     .check_elsewhere = check_elsewhere,

@@ -26,6 +26,10 @@ static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *
   return &second->base;
 }
 
+static void join(smig_ledger_t *self, mongoc_client_session_t *session) {
+  smig_mongo_ledger_of(self)->transaction = session;
+}
+
 static void mongo_free(smig_ledger_t *self) {
   smig_mongo_ledger_t *ledger = smig_mongo_ledger_of(self);
   if (ledger->owns_connection) smig_mongo_connection_free(ledger->connection);
@@ -48,6 +52,7 @@ static const smig_ledger_ops_t ops = {
     .checkpoint_read = smig_mongo_ledger_checkpoint_read,
     .checkpoint_write = smig_mongo_ledger_checkpoint_write,
     .checkpoint_clear = smig_mongo_ledger_checkpoint_clear,
+    .join = join,
     .end_commands = smig_mongo_ledger_end_commands,
     .is_fresh = smig_mongo_ledger_is_fresh,
     .check_elsewhere = smig_mongo_ledger_check_elsewhere,

@@ -18,6 +18,13 @@ static bool send_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind_t kin
   mongoc_client_t *client = smig_mongo_connection_client(self->connection);
   bson_t opts = BSON_INITIALIZER;
   bool ok = false;
+  if (self->transaction && kind != SMIG_MONGO_LEDGER_PLAIN) {
+    /* The transaction has its own concerns, and its commit decides what is durable. */
+    ok = mongoc_client_session_append(self->transaction, &opts, cause) &&
+         mongoc_client_command_with_opts(client, database, command, NULL, &opts, reply, cause);
+    bson_destroy(&opts);
+    return ok;
+  }
   mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
   switch (kind) {
   case SMIG_MONGO_LEDGER_READ: {
@@ -125,7 +132,8 @@ bool smig_mongo_ledger_unclear(const smig_error_t *lower) {
 }
 
 void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_error_t *lower, smig_error_t *error) {
-  if (lower->code != SMIG_FOREIGN) {
+  /* Within a transaction the server's own error says what is to be done. */
+  if (lower->code != SMIG_FOREIGN || self->transaction) {
     smig_error_move(error, lower);
     return;
   }
@@ -148,8 +156,8 @@ void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_er
 }
 
 smig_mongo_ledger_patience_t smig_mongo_ledger_patience(const smig_mongo_ledger_t *self) {
-  return (smig_mongo_ledger_patience_t){.until_boot_ms = smig_clock_boot_ms() + self->patience_ms,
-                                        .pause_ms = PAUSE_FIRST_MS};
+  return (smig_mongo_ledger_patience_t){
+      .until_boot_ms = self->transaction ? 0 : smig_clock_boot_ms() + self->patience_ms, .pause_ms = PAUSE_FIRST_MS};
 }
 
 bool smig_mongo_ledger_again(smig_mongo_ledger_patience_t *patience) {

@@ -160,8 +160,19 @@ void smig_mongo_ledger_lock_pipeline(const smig_mongo_ledger_t *self, const smig
   bson_destroy(fence);
 }
 
+/* Never earlier than what is stored: whoever was granted it relies on it. */
+static bson_t *later_expiry(const smig_lease_t *lease) {
+  bson_t *stored = stored_expiry();
+  bson_t *date =
+      BCON_NEW("$max", "[", BCON_DOCUMENT(stored), "{", "$add", "[", "$$NOW", BCON_INT64(lease->ttl_ms), "]", "}", "]");
+  bson_t *expiry = in_type_of("$data.lock.expiresAt", date);
+  bson_destroy(stored);
+  bson_destroy(date);
+  return expiry;
+}
+
 void smig_mongo_ledger_renew_pipeline(const smig_lease_t *lease, bson_t *pipeline) {
-  bson_t *expiry = new_expiry(lease);
+  bson_t *expiry = later_expiry(lease);
   bson_init(pipeline);
   BCON_APPEND(pipeline, "0", "{", "$set", "{", "data.lock.expiresAt", BCON_DOCUMENT(expiry), "_updatedAt", NOW_ISO, "}",
               "}");

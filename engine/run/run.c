@@ -47,9 +47,13 @@ static smig_entry_write_t entry_of(const smig_run_t *run, const smig_planned_ste
 static bool commit(smig_run_t *run, smig_ledger_change_t *change, smig_error_t *error) {
   smig_ledger_t *ledger = run->engine->ledger;
   /* A beat after the release would find nobody's lock, so the heartbeat ends first. */
-  if (change->release) smig_run_stop_heartbeat(run);
+  if (change->release && !run->transaction) smig_run_stop_heartbeat(run);
   smig_error_t failure = SMIG_ERROR_INIT;
   bool committed = ledger->ops->commit(ledger, &run->lease, change, &failure);
+  if (committed && run->transaction) {
+    committed = smig_transaction_commit(run, change->finished->id, &failure);
+    if (committed && change->release) smig_run_stop_heartbeat(run);
+  }
   if (committed ? change->release : failure.code == SMIG_LOCK_LOST) run->locked = false;
   smig_error_move(error, &failure);
   return committed;
@@ -263,6 +267,44 @@ static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_er
   if (details && !bson_has_field(details, "step_id")) append_step(details, planned);
 }
 
+/* Runs a step and stamps it; one in a transaction as often as the server says that it may succeed. */
+static bool run_and_stamp(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_outcome_t *next,
+                          const char **compatible_from, smig_error_t *error) {
+  const smig_planned_step_t *planned = &run->survey.resolved.planned[index];
+  bool transactional = planned->step && planned->step->transaction;
+  smig_transaction_tries_t tries = {0};
+  for (;;) {
+    smig_error_t failure = SMIG_ERROR_INIT;
+    if (!transactional || smig_transaction_begin(run, planned->id, &tries, &outcome->error)) {
+      smig_run_step(run, planned, outcome);
+    } else {
+      smig_clock_iso(smig_clock_wall_ms(), outcome->finished_at);
+      outcome->status = outcome->error.code == SMIG_LOCK_LOST ? SMIG_STATUS_RUNNING : SMIG_STATUS_FAILED;
+    }
+    smig_run_heartbeat_warnings(run);
+    if (outcome->status == SMIG_STATUS_APPLIED) {
+      if (stamp(run, index, outcome, next, compatible_from, &failure)) return true;
+      if (!transactional || failure.code == SMIG_LOCK_LOST) {
+        smig_transaction_abort(run);
+        smig_error_move(error, &failure);
+        return false;
+      }
+      /* What did not commit has not happened: the step failed. */
+      outcome->status = SMIG_STATUS_FAILED;
+      smig_error_move(&outcome->error, &failure);
+    }
+    smig_transaction_abort(run);
+    if (transactional && outcome->status == SMIG_STATUS_FAILED &&
+        smig_transaction_again(run, planned->id, &tries, &outcome->error)) {
+      smig_error_release(&outcome->error);
+      continue;
+    }
+    fail(run, index, outcome, error);
+    smig_error_release(&outcome->error);
+    return false;
+  }
+}
+
 static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
   const smig_resolved_t *resolved = &run->survey.resolved;
   /* A ledger that does not say was written for programs of the version it has. */
@@ -271,15 +313,8 @@ static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *erro
   smig_outcome_t outcome = *first;
   for (size_t i = 0; i < resolved->planned_count; i++) {
     run->begun = i + 1;
-    smig_run_step(run, &resolved->planned[i], &outcome);
-    smig_run_heartbeat_warnings(run);
-    if (outcome.status != SMIG_STATUS_APPLIED) {
-      fail(run, i, &outcome, error);
-      smig_error_release(&outcome.error);
-      return false;
-    }
     smig_outcome_t next = {0};
-    if (!stamp(run, i, &outcome, &next, &compatible_from, error)) return false;
+    if (!run_and_stamp(run, i, &outcome, &next, &compatible_from, error)) return false;
     if (!run->locked && i + 1 < resolved->planned_count) {
       stopped_between(run, error);
       return false;

@@ -10,10 +10,11 @@ typedef struct smig_run {
   smig_engine_t *engine;
   smig_survey_t survey;
   smig_lease_t lease;
-  bool locked; /* the lock is ours to release */
-  bool held;   /* it was, at some time of this run */
+  bool locked;  /* the lock is ours to release */
+  bool held;    /* it was, at some time of this run */
   size_t begun; /* planned steps that were begun: those after them have not run */
   smig_heartbeat_t *heartbeat;
+  mongoc_client_session_t *transaction; /* open: the step's work and its stamp are parts of it; NULL: none */
   smig_result_t *result;
   int64_t started_mono_ms;
 } smig_run_t;
@@ -33,6 +34,24 @@ bool smig_run_end_own_commands(smig_run_t *run);
 void smig_run_stop_heartbeat(smig_run_t *run);
 /* Logs what the heartbeat had to say since the last call. */
 void smig_run_heartbeat_warnings(smig_run_t *run);
+
+/*
+ * Transactional steps (transaction.c). `begin` carries the lease past the transaction's life, lets beats rest, and opens it.
+ * `commit` makes it last, or fails with the server's error. `abort` ends one that is still open; without one it does nothing.
+ * `again`: whether that failure may go away when the whole step runs once more; pauses before it says so.
+ */
+typedef struct smig_transaction_tries {
+  int64_t since_mono_ms, began_mono_ms; /* of the first try, of this one */
+  int count;
+} smig_transaction_tries_t;
+bool smig_transaction_begin(smig_run_t *run, const char *step_id, smig_transaction_tries_t *tries, smig_error_t *error);
+bool smig_transaction_commit(smig_run_t *run, const char *step_id, smig_error_t *error);
+void smig_transaction_abort(smig_run_t *run);
+bool smig_transaction_again(smig_run_t *run, const char *step_id, smig_transaction_tries_t *tries,
+                            smig_error_t *failure);
+
+/* A session for a step; NULL with *error. */
+mongoc_client_session_t *smig_run_start_session(smig_run_t *run, const char *step_id, smig_error_t *error);
 
 /* How one step ended. */
 typedef struct smig_outcome {

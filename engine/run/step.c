@@ -3,26 +3,33 @@
 #include "context.h"
 
 /* The session that every command of the step carries; without causal consistency, whose reads would wait for it. */
-static bool start_session(smig_ctx_t *ctx, smig_error_t *error) {
-  smig_mongo_connection_t *connection = ctx->run->engine->connection;
-  if (!connection) return true;
+mongoc_client_session_t *smig_run_start_session(smig_run_t *run, const char *step_id, smig_error_t *error) {
+  smig_mongo_connection_t *connection = run->engine->connection;
   mongoc_session_opt_t *options = mongoc_session_opts_new();
   mongoc_session_opts_set_causal_consistency(options, false);
   bson_error_t cause;
-  ctx->session = mongoc_client_start_session(smig_mongo_connection_client(connection), options, &cause);
+  mongoc_client_session_t *session =
+      mongoc_client_start_session(smig_mongo_connection_client(connection), options, &cause);
   mongoc_session_opts_destroy(options);
-  if (!ctx->session) smig_mongo_error(connection, error, "start a session for step", ctx->step.id, NULL, &cause);
-  return ctx->session != NULL;
+  if (!session) smig_mongo_error(connection, error, "start a session for step", step_id, NULL, &cause);
+  return session;
 }
 
 static bool call_handler(smig_ctx_t *ctx, const smig_planned_step_t *planned, smig_error_t *error) {
   /* A stop that came since the last write: the step is not begun. */
   if (!smig_ctx_check(ctx, error)) return false;
   if (!planned->step) return true; /* the bridge has nothing to do */
-  if (!start_session(ctx, error)) return false;
+  smig_run_t *run = ctx->run;
+  if (run->transaction) {
+    ctx->session = run->transaction; /* it outlives the handler: the stamp joins it */
+    return planned->step->up(ctx, planned->step->user, error);
+  }
+  if (run->engine->connection) {
+    ctx->session = smig_run_start_session(run, planned->id, error);
+    if (!ctx->session) return false;
+  }
   bool done = planned->step->up(ctx, planned->step->user, error);
   if (ctx->session) mongoc_client_session_destroy(ctx->session);
-  ctx->session = NULL;
   return done;
 }
 

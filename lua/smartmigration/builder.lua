@@ -1,4 +1,4 @@
--- The builder of steps: migration:step("id"):from("1.0.0"):to("1.1.0"):resumable():up(function(ctx) … end).
+-- The builder of steps: migration:step("id"):from("1.0.0"):to("1.1.0"):resumable():transaction():up(function(ctx) … end).
 -- `up` registers the step and returns the migration. Users: init.lua. What is set is checked with the chain.
 local strict = require "smartmigration.strict"
 
@@ -18,10 +18,15 @@ setter "to"
 setter "description"
 setter "compatible_from"
 
-function Builder:resumable(value)
-  self.step.resumable = value == nil or value
-  return self
+local function switch(name)
+  Builder[name] = function(self, value)
+    self.step[name] = value == nil or value
+    return self
+  end
 end
+
+switch "resumable"
+switch "transaction"
 
 function Builder:up(handler)
   self.step.up = handler
