@@ -7,14 +7,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 /* A core would hold passwords. */
 static void forbid_core_dumps(void) {
   const struct rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+/*
+ * libmongoc keeps counters in /dev/shm/mongoc-<pid>. A killed process leaves them behind, and the next one of that number (in a
+ * container that may be every one) warns of them on stderr, even before main. Nobody reads ours: only their name goes.
+ */
+static void unlink_counters(void) {
+  char name[32];
+  snprintf(name, sizeof name, "/mongoc-%u", (unsigned)getpid());
+  shm_unlink(name);
 }
 
 /* Drops the templates that begin with "./" from package[field]. */
@@ -64,6 +76,7 @@ static int run(lua_State *L) {
 
 int main(int argc, char **argv) {
   forbid_core_dumps();
+  unlink_counters();
   lhost_set_arguments(argc, argv);
   lua_State *L = luaL_newstate();
   if (!L) {

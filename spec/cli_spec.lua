@@ -385,6 +385,16 @@ describe("a server that is not there", function()
   end)
 end)
 
+it("a killed command leaves nothing in shared memory", function()
+  local here <close> = place(A)
+  here.env.MONGOC_DISABLE_SHM = false
+  local child <close> = here:start { "status", "--wait", "forever", "--log-level", "debug" }
+  child:wait_for "not yet"
+  child:kill "KILL"
+  child:wait(5000)
+  assert.is_nil((io.open("/dev/shm/mongoc-" .. child.pid)))
+end)
+
 describe("the URI", function()
   it("comes from a file or from stdin", function()
     local here <close> = place(A)

@@ -135,8 +135,10 @@ describe("an error object", function()
 
   it("is freed", function()
     local weak = setmetatable({}, { __mode = "v" })
-    weak[1] = lock_timeout()
-    assert.truthy(weak[1].cause and weak[1].details and weak[1].reply)
+    local err = lock_timeout()
+    weak[1] = err
+    assert.truthy(err.cause and err.details and err.reply)
+    err = nil -- luacheck: ignore
     collectgarbage()
     collectgarbage()
     assert.is_nil(weak[1])

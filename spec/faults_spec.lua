@@ -171,3 +171,103 @@ describe("#slow a run that is killed", function()
     end
   end
 end)
+
+-- What the steps did, where `$inc` shows a second time; and each start of a step.
+local COUNTED = {
+  ["1.lua"] = project.step("plain", "1.0.0", "1.1.0", [[
+    ctx.mongo:collection("starts"):insert_one { step = ctx.step.id }
+    ctx.mongo:collection("a"):update_one({ _id = 1 }, { ["$inc"] = { n = 1 } }, { upsert = true })]]),
+  ["2.lua"] = project.step("batches", "1.1.0", "1.2.0", ([[
+    ctx.mongo:collection("starts"):insert_one { step = ctx.step.id }
+    local b = ctx.mongo:collection "b"
+    for i = ctx.checkpoint:read "next" or 0, %d do
+      b:update_one({ _id = i }, { ["$inc"] = { n = 1 } }, { upsert = true })
+      ctx.checkpoint:write("next", i + 1)
+    end]]):format(BATCHES - 1), "resumable = true,"),
+  ["3.lua"] = project.step("bulk", "1.2.0", LAST, ([[
+    ctx.mongo:collection("starts"):insert_one { step = ctx.step.id }
+    local models = {}
+    for i = 1, %d do
+      models[i] = { update_one = { filter = { _id = i }, update = { ["$inc"] = { n = 1 } }, upsert = true } }
+    end
+    ctx.mongo:collection("c"):bulk_write(models)]]):format(BULK)),
+}
+
+-- What a run may say that lost an answer for good.
+local CLEAR = { LEDGER_IO = 5, CONNECTION_FAILED = 5, STEP_FAILED = 1 }
+
+-- How often each step was started is how often the ledger says; a step that was recorded never starts again.
+local function assert_starts(p, ledger, recorded, context)
+  for _, id in ipairs(STEPS) do
+    local starts = p.db:collection("starts"):count { step = id }
+    assert.are.equal(starts, ledger.steps[id].attempts, context .. ": attempts of " .. id)
+    if recorded[id] then assert.are.equal(1, starts, context .. ": " .. id .. " was recorded and ran again") end
+  end
+end
+
+-- Runs without the n-th answer, for every n there is; `check(first, seen)` for each such run.
+-- Afterwards an ordinary run leaves everything clean.
+local function without_answers(existing, options, check)
+  local proxy <close> = proxies.start()
+  local p <close> = project.new(COUNTED)
+  local direct = p.uri
+  local expected, writes = undisturbed(p, existing)
+  for n = 1, ENOUGH do
+    begin_again(p, existing)
+    local since, context = oplog_end(p), "without answer " .. n
+    proxy:cut(n)
+    p.uri = proxy.uri .. options
+    local first = p:run { "run" }
+    p.uri = direct
+    local _, cuts = proxy:tell()
+    if cuts == 0 then
+      assert.are.equal(0, first.status, first.out .. first.err)
+      assert.is_true(n > 20, "the run was through after " .. n .. " answers")
+      return
+    end
+    local at_end = p:ledger()
+    context = ("%s: %s%s"):format(context, first.out, first.err)
+    check(first, { context = context, same_data = data(p) == expected, ledger = at_end, usual_writes = writes,
+      writes = #ledger_writes(p, since) })
+    if first.status ~= 0 then
+      assert.are.equal(CLEAR[first.json.error.code], first.status, context)
+      local second = p:run { "run" }
+      assert.are.equal(0, second.status, context .. second.out .. second.err)
+      assert.is_true(second.ms < AT_ONCE_MS, context)
+    end
+    assert_starts(p, assert_clean(p, since, context), applied(at_end), context)
+  end
+  error "the run never came through"
+end
+
+describe("#slow a run that loses an answer", function()
+  -- The driver sends reads and writes of single documents again, and the server knows them; but not connectionStatus.
+  for _, existing in ipairs { false, true } do
+    it("comes through, and nothing happened twice, on " .. (existing and "an existing ledger" or "a fresh ledger"), function()
+      local failed = 0
+      without_answers(existing, "", function(first, seen)
+        if first.status == 0 then
+          assert.is_true(seen.same_data, seen.context)
+          assert.is_true(seen.writes <= seen.usual_writes + 1, seen.context) -- one may have been sent again
+        else
+          failed = failed + 1
+          assert.are.equal("LEDGER_IO", first.json.error.code, seen.context)
+          assert.are.equal(0, seen.writes, seen.context)
+          assert.is_nil(next(applied(seen.ledger)), seen.context)
+        end
+      end)
+      assert.is_true(failed <= 1, failed .. " runs failed")
+    end)
+  end
+
+  it("without a driver that sends again, proves what it had written, or says so", function()
+    without_answers(true, "&retryWrites=false", function(first, seen)
+      if first.status == 0 then
+        assert.is_true(seen.same_data, seen.context)
+      elseif first.json.error.code == "STEP_FAILED" then
+        assert.are.equal("failed", seen.ledger.steps[first.json.error.details.stepId].status, seen.context)
+      end
+      assert.is_true(not seen.ledger.lock or bson.is_null(seen.ledger.lock.holder), seen.context)
+    end)
+  end)
+end)

@@ -17,9 +17,10 @@
 #include <string.h>
 
 enum {
-  LOOK_MS = 200,       /* how often a stop request is looked for */
-  END_AGAIN_MS = 200,  /* between two tries to end commands */
-  END_SETTLED_MS = 500 /* a command sent just before the guard shut has reached the server by then */
+  LOOK_MS = 200,        /* how often a stop request is looked for */
+  END_AGAIN_MS = 200,   /* between two tries to end commands */
+  END_SETTLED_MS = 500, /* a command sent just before the guard shut has reached the server by then */
+  END_LAST_MS = 2000    /* for how long a run that is ending looks for what it left */
 };
 
 struct smig_heartbeat {
@@ -193,6 +194,17 @@ static bool wait_for_stop(smig_heartbeat_t *heartbeat) {
   return stop;
 }
 
+/* A run that lost its lock ends what it left on the server before it goes; one that was interrupted does so itself. */
+static void end_the_rest(smig_heartbeat_t *heartbeat) {
+  if (smig_lease_machine_step(&heartbeat->machine, SMIG_LEASE_TICK, smig_clock_boot_ms()) == SMIG_LEASE_FENCE)
+    fence(heartbeat, false);
+  if (atomic_load(&heartbeat->guard->state) != SMIG_GUARD_LOST) return;
+  while (heartbeat->ending && smig_clock_boot_ms() < heartbeat->shut_ms + END_LAST_MS) {
+    end_commands(heartbeat);
+    smig_clock_sleep_ms(heartbeat->end_next_ms - smig_clock_boot_ms());
+  }
+}
+
 static void *run(void *argument) {
   smig_heartbeat_t *heartbeat = argument;
   while (!wait_for_stop(heartbeat)) {
@@ -211,6 +223,7 @@ static void *run(void *argument) {
     look_for_stop_request(heartbeat);
     end_commands(heartbeat);
   }
+  end_the_rest(heartbeat);
   smig_lease_machine_step(&heartbeat->machine, SMIG_LEASE_STOP, smig_clock_boot_ms());
   return NULL;
 }

@@ -16,7 +16,10 @@ typedef struct smig_heartbeat smig_heartbeat_t;
  */
 smig_heartbeat_t *smig_heartbeat_start(smig_ledger_t *ledger, const smig_lease_t *lease, smig_guard_t *guard,
                                        int64_t acquired_sent_boot_ms, int64_t stop_timeout_ms, smig_error_t *error);
-/* Ends the thread and waits for it (a beat under way is waited for within its time limit). NULL is fine. */
+/*
+ * Ends the thread and waits for it: for a beat under way within its time limit, and when the lock is lost until the run's
+ * commands are ended on the server, 2 s after the loss at most (a try under way within its time limit). NULL is fine.
+ */
 void smig_heartbeat_stop(smig_heartbeat_t *heartbeat);
 /*
  * Beats rest, so that a transaction may write the ledger's document: one beat carries the lease to `ttl_ms` first. Waits until it is

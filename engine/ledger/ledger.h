@@ -110,8 +110,11 @@ typedef struct smig_ledger_ops {
    * (bson_free) says what is not. Creates nothing.
    */
   bool (*is_fresh)(smig_ledger_t *self, const char *const *scope, bool *fresh, char **why, smig_error_t *error);
-  /* Looks for this program's ledger under other names: LEDGER_ELSEWHERE {place, version, ledger_id}. */
-  bool (*check_elsewhere)(smig_ledger_t *self, smig_error_t *error);
+  /*
+   * Looks for this program's ledger under other names: LEDGER_ELSEWHERE {place, version, ledger_id}. *others (bson_free)
+   * names ledgers of other programs beside this one, for people; NULL: there are none.
+   */
+  bool (*check_elsewhere)(smig_ledger_t *self, char **others, smig_error_t *error);
   /* A second instance with a connection of its own and time limits that suit `ttl_ms`, for the heartbeat. */
   smig_ledger_t *(*reopen)(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error);
   void (*free)(smig_ledger_t *self);

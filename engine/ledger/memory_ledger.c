@@ -315,8 +315,9 @@ static bool is_fresh(smig_ledger_t *self, const char *const *scope, bool *fresh,
   return true;
 }
 
-static bool check_elsewhere(smig_ledger_t *self, smig_error_t *error) {
+static bool check_elsewhere(smig_ledger_t *self, char **others, smig_error_t *error) {
   (void)self;
+  *others = NULL;
   (void)error;
   return true;
 }

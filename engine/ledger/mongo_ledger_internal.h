@@ -131,6 +131,6 @@ bool smig_mongo_ledger_sees_all(smig_mongo_ledger_t *self, const char *run_id, b
 
 bool smig_mongo_ledger_is_fresh(smig_ledger_t *self, const char *const *scope, bool *fresh, char **why,
                                 smig_error_t *error);
-bool smig_mongo_ledger_check_elsewhere(smig_ledger_t *self, smig_error_t *error);
+bool smig_mongo_ledger_check_elsewhere(smig_ledger_t *self, char **others, smig_error_t *error);
 
 #endif

@@ -95,10 +95,39 @@ bool smig_mongo_ledger_is_fresh(smig_ledger_t *base, const char *const *scope, b
   return ok;
 }
 
-bool smig_mongo_ledger_check_elsewhere(smig_ledger_t *base, smig_error_t *error) {
+/* What has the shape of a ledger and another name, the first few of them. */
+static bool look_for_others(smig_mongo_ledger_t *self, char **others, smig_error_t *lower) {
+  enum { NAMED = 5 };
+  bson_t reply, command = BSON_INITIALIZER;
+  bson_iter_t iter, batch, items;
+  BCON_APPEND(&command, "find", SMIG_MONGO_LEDGER_COLLECTION, "filter", "{", "nameId", "{", "$type", "string", "$ne",
+              BCON_UTF8(self->ledger_id), "}", "data.steps", "{", "$type", "object", "}", "data.lock", "{", "$type",
+              "object", "}", "}", "projection", "{", "_id", BCON_INT32(0), "nameId", BCON_INT32(1), "}", "limit",
+              BCON_INT64(NAMED + 1), "singleBatch", BCON_BOOL(true));
+  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, "", &reply, lower);
+  bson_string_t *names = bson_string_new(NULL);
+  if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch", &batch) &&
+      bson_iter_recurse(&batch, &items)) {
+    for (int i = 0; bson_iter_next(&items); i++) {
+      bson_iter_t name;
+      if (!bson_iter_recurse(&items, &name) || !bson_iter_find(&name, "nameId")) continue;
+      bson_string_append_printf(names, "%s%s", i ? ", " : "", i < NAMED ? bson_iter_utf8(&name, NULL) : "...");
+    }
+  }
+  *others = bson_string_free(names, names->len == 0);
+  bson_destroy(&command);
+  bson_destroy(&reply);
+  return ok;
+}
+
+bool smig_mongo_ledger_check_elsewhere(smig_ledger_t *base, char **others, smig_error_t *error) {
   smig_mongo_ledger_t *self = smig_mongo_ledger_of(base);
   smig_error_t lower = SMIG_ERROR_INIT;
   bson_iter_t iter, version;
+  if (!look_for_others(self, others, &lower)) {
+    smig_mongo_ledger_fail(self, "look for other ledgers beside", &lower, error);
+    return false;
+  }
   if (strcmp(self->ledger_id, self->ledger_name) == 0) return true;
   bson_t *filter = BCON_NEW("nameId", BCON_UTF8(self->ledger_name), "data.currentVersion", "{", "$type", "string", "}");
   bson_t *projection = BCON_NEW("_id", BCON_INT32(0), "data.currentVersion", BCON_INT32(1)),

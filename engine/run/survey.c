@@ -10,7 +10,8 @@ static void forget(smig_survey_t *survey) {
   smig_resolved_release(&survey->resolved);
   smig_error_release(&survey->mismatch);
   bson_free(survey->not_fresh);
-  survey->not_fresh = NULL;
+  bson_free(survey->others);
+  survey->not_fresh = survey->others = NULL;
 }
 
 void smig_survey_release(smig_survey_t *survey) {
@@ -46,7 +47,7 @@ static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fres
   const smig_ledger_ops_t *ops = engine->ledger->ops;
   const char *const *scope = (const char *const *)engine->settings.fresh_scope;
   atomic_store(&engine->guard.looking, true);
-  bool looked = ops->check_elsewhere(engine->ledger, error) &&
+  bool looked = ops->check_elsewhere(engine->ledger, &survey->others, error) &&
                 ops->is_fresh(engine->ledger, scope, fresh, &survey->not_fresh, error);
   atomic_store(&engine->guard.looking, false);
   return looked;
@@ -55,6 +56,7 @@ static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fres
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
   const smig_resolved_t *resolved = &survey->resolved;
   if (survey->not_fresh) smig_engine_log(engine, SMIG_LOG_INFO, NULL, "not a fresh install: %s", survey->not_fresh);
+  if (survey->others) smig_engine_log(engine, SMIG_LOG_INFO, NULL, "there are other ledgers too: %s", survey->others);
   if (survey->mismatch.code) {
     smig_engine_log(engine, SMIG_LOG_WARN, survey->mismatch.details, "%s", survey->mismatch.message);
   }

@@ -11,6 +11,7 @@ typedef struct smig_survey {
   smig_ledger_state_t state;
   smig_resolved_t resolved;
   char *not_fresh;       /* what made the resources not fresh; NULL: they are, or it does not matter */
+  char *others;          /* ledgers of other programs, seen before a bootstrap; NULL: none */
   smig_error_t mismatch; /* how ledger and chain disagree, when there is nothing to do */
 } smig_survey_t;
 

@@ -209,6 +209,22 @@ static void no_answers_shut_the_guard_at_three_quarters(void) {
   let_go(&held);
 }
 
+/* The run notices the deadline as soon as its thread does: it does not go before its commands are ended. */
+static void a_lost_run_that_ends_at_once_still_ends_its_commands(void) {
+  held_t held;
+  hold(&held, TTL);
+  atomic_store(&held.notes.fail, true);
+  atomic_store(&held.notes.commands_left, true);
+  smig_heartbeat_t *heartbeat = start(&held, LONG);
+  while (smig_guard_permits(&held.guard)) {}
+  smig_heartbeat_stop(heartbeat);
+  CHECK(held.guard.lost.code == SMIG_LOCK_LOST);
+  int64_t after = smig_clock_boot_ms() - deadline_of(&held);
+  CHECK(atomic_load(&held.notes.ends) >= 5, "%d tries", atomic_load(&held.notes.ends));
+  CHECK(after >= TTL - 100 && after < 2 * TTL, "it gave up after %" PRId64 " ms", after);
+  let_go(&held);
+}
+
 static void failures_that_pass_do_not_lose_the_lease(void) {
   held_t held;
   hold(&held, TTL);
@@ -323,6 +339,7 @@ int main(void) {
   RUN(a_stop_before_the_first_beat_is_at_once);
   RUN(another_holder_shuts_the_guard_and_then_ends_commands);
   RUN(no_answers_shut_the_guard_at_three_quarters);
+  RUN(a_lost_run_that_ends_at_once_still_ends_its_commands);
   RUN(failures_that_pass_do_not_lose_the_lease);
   RUN(a_beat_that_hangs_does_not_hold_up_the_deadline);
   RUN(a_step_that_does_not_stop_is_interrupted_and_beats_go_on);

@@ -377,21 +377,41 @@ static void a_document_without_a_name_is_not_fresh(void) {
 static void a_ledger_elsewhere_is_found(void) {
   bson_t *other = BCON_NEW("nameId", LEDGER_NAME, "data", "{", "colour", "red", "}");
   bson_t *program = BCON_NEW("nameId", LEDGER_NAME, "data", "{", "currentVersion", "2.0.0", "}");
+  char *named;
   set_up();
-  CHECK_OK(ledger->ops->check_elsewhere(ledger, &error), error);
+  CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
   mongo_insert(other);
-  CHECK_OK(ledger->ops->check_elsewhere(ledger, &error), error);
+  CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
   mongo_drop();
   mongo_insert(program);
-  CHECK_FAILS(ledger->ops->check_elsewhere(ledger, &error), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK_FAILS(ledger->ops->check_elsewhere(ledger, &named, &error), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK(!named);
   CHECK_STR(error.details ? at(error.details, "ledger_id") : NULL, LEDGER_NAME);
   CHECK_STR(error.details ? at(error.details, "version") : NULL, "2.0.0");
   smig_error_release(&error);
   instance_t adopted = mongo_open_named(LEDGER_NAME, LEDGER_NAME);
-  CHECK_OK(adopted.ledger->ops->check_elsewhere(adopted.ledger, &error), error);
+  CHECK_OK(adopted.ledger->ops->check_elsewhere(adopted.ledger, &named, &error), error);
   instance_close(adopted);
   bson_destroy(other);
   bson_destroy(program);
+  tear_down();
+}
+
+static void ledgers_of_others_are_named(void) {
+  char *named;
+  set_up();
+  CHECK(try_lock()); /* its own does not count */
+  for (int i = 1; i <= 7; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "ledger:%d", i);
+    bson_t *another = BCON_NEW("nameId", BCON_UTF8(name), "data", "{", "steps", "{", "}", "lock", "{", "}", "}");
+    mongo_insert(another);
+    bson_destroy(another);
+    CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
+    CHECK(named && strstr(named, i > 5 ? ", ..." : name), "%s", named);
+    CHECK(named && !strstr(named, LEDGER_ID), "%s", named);
+    bson_free(named);
+  }
   tear_down();
 }
 
@@ -410,5 +430,6 @@ int main(void) {
   RUN(fresh_is_what_holds_nothing_of_others);
   RUN(a_document_without_a_name_is_not_fresh);
   RUN(a_ledger_elsewhere_is_found);
+  RUN(ledgers_of_others_are_named);
   return backends_stop();
 }

@@ -72,8 +72,8 @@ static bool is_fresh(smig_ledger_t *self, const char *const *scope, bool *fresh,
   return below(self)->ops->is_fresh(below(self), scope, fresh, why, error);
 }
 
-static bool check_elsewhere(smig_ledger_t *self, smig_error_t *error) {
-  return below(self)->ops->check_elsewhere(below(self), error);
+static bool check_elsewhere(smig_ledger_t *self, char **others, smig_error_t *error) {
+  return below(self)->ops->check_elsewhere(below(self), others, error);
 }
 
 static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error) {

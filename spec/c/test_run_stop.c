@@ -1,6 +1,6 @@
 /*
- * The engine over a real server that is slow to answer: a stop ends what only looks, and what the URI asks for and does not get
- * is said once. The fail points hit only this program's appName. Needs SMARTMIGRATION_TEST_MONGO_URI.
+ * The engine over a real server that is slow to answer: a stop ends what only looks, and what a person
+ * should know of the URI and of other ledgers is said once. The fail points hit only this program's appName. Needs SMARTMIGRATION_TEST_MONGO_URI.
  */
 #include "check.h"
 #include "clock.h"
@@ -137,6 +137,21 @@ static void what_the_uri_does_not_get_is_said_once(void) {
   close_engine();
 }
 
+static void other_ledgers_are_one_line_before_a_bootstrap(void) {
+  open_engine("");
+  mongoc_collection_t *store = mongoc_client_get_collection(client, database, "SmartdataEasyStore");
+  bson_t *other = BCON_NEW("nameId", "smartmigration:shop", "data", "{", "steps", "{", "}", "lock", "{", "}", "}");
+  CHECK(mongoc_collection_insert_one(store, other, NULL, NULL, NULL));
+  CHECK(run(), "%s", error.message);
+  CHECK(strstr(logged, "there are other ledgers too: smartmigration:shop\n"), "%s", logged);
+  logged[0] = 0;
+  CHECK(run(), "%s", error.message);
+  CHECK(!strstr(logged, "other ledgers"), "%s", logged);
+  bson_destroy(other);
+  mongoc_collection_destroy(store);
+  close_engine();
+}
+
 int main(void) {
   const char *given = getenv("SMARTMIGRATION_TEST_MONGO_URI");
   if (!given) {
@@ -152,6 +167,7 @@ int main(void) {
   RUN(a_stop_ends_whatever_only_looks);
   RUN(a_stop_before_a_look_waits_for_what_can_be_stopped);
   RUN(what_the_uri_does_not_get_is_said_once);
+  RUN(other_ledgers_are_one_line_before_a_bootstrap);
   mongoc_client_destroy(client);
   return check_done();
 }

@@ -16,7 +16,8 @@ function proxies.start()
   local host, port = primary:match "^(.*):(%d+)$"
   local child = process.start { "python3", "spec/support/proxy.py", host, port, env = { LD_PRELOAD = false } }
   local own = child:wait_for "port (%d+)\n"
-  local uri = server.uri:gsub("//([^/@]*@?)[^/?@]+", "//%1127.0.0.1:" .. own, 1):gsub("replicaSet=[^&]*", "directConnection=true")
+  local login, rest = server.uri:match "//([^/]*@)", server.uri:match "//[^/]*/?(.*)"
+  local uri = ("mongodb://%s127.0.0.1:%s/%s"):format(login or "", own, rest:gsub("replicaSet=[^&]*", "directConnection=true"))
   return setmetatable({ child = child, uri = uri, commands = 0 }, Proxy)
 end
 
