@@ -1,6 +1,6 @@
--- What must hold for any bytes given to the BSON binding; run by the fuzz target and by the bounded run of spec/fuzz/test_bson_mutations.c.
--- `stored` makes a document of bytes as if the server had sent them, unchecked. Whatever does not hold raises; that input is refused
--- with an argument error is no failure.
+-- What must hold for any bytes given to the BSON binding; run by the fuzz target and by the bounded run of
+-- test_bson_mutations.c. `stored` makes a document of bytes as if the server had sent them, unchecked. Whatever does not hold
+-- raises; that input is refused with an argument error is no failure.
 local bson, stored = ...
 local oracle = {}
 
