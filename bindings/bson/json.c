@@ -48,8 +48,8 @@ static void add_control(json_t *json, unsigned char c) {
   add(json, escaped);
 }
 
-static void add_string(json_t *json, const char *text, size_t length) {
-  luaL_addchar(json->out, '"');
+/* The inside of a string. */
+static void add_text(json_t *json, const char *text, size_t length) {
   for (size_t i = 0; i < length;) {
     unsigned char c = (unsigned char)text[i];
     size_t sequence = lbson_utf8_sequence(text + i, length - i);
@@ -69,6 +69,11 @@ static void add_string(json_t *json, const char *text, size_t length) {
     }
     i += sequence;
   }
+}
+
+static void add_string(json_t *json, const char *text, size_t length) {
+  luaL_addchar(json->out, '"');
+  add_text(json, text, length);
   luaL_addchar(json->out, '"');
 }
 
@@ -175,16 +180,21 @@ static void add_binary(json_t *json, const lbson_element_t *element) {
   add(json, text);
 }
 
-/* Options in alphabetical order, as the specification wants them, whatever order they are stored in. */
+/* Options in alphabetical order, as the specification wants them, whatever order they are stored in; unless they are no ASCII. */
 static void add_regex_options(json_t *json, const char *options) {
-  size_t length = strlen(options);
-  char sorted[16];
-  if (length < sizeof sorted) {
-    memcpy(sorted, options, length + 1);
-    lbson_sort_options(sorted, length);
-    options = sorted;
+  unsigned counts[0x80] = {0};
+  size_t length = strlen(options), i = 0;
+  for (; i < length && !(options[i] & 0x80); i++) counts[(unsigned char)options[i]]++;
+  if (i < length) {
+    add_string(json, options, length);
+    return;
   }
-  add_string(json, options, length);
+  luaL_addchar(json->out, '"');
+  for (int c = 1; length > 0 && c < 0x80; c++) {
+    const char letter = (char)c;
+    for (; counts[c] > 0; counts[c]--) add_text(json, &letter, 1);
+  }
+  luaL_addchar(json->out, '"');
 }
 
 static void add_regex(json_t *json, const char *pattern) {

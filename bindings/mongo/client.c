@@ -24,6 +24,17 @@ static client_handle_t *check_client(lua_State *L) {
   return client;
 }
 
+lmongo_scope_t *lmongo_check_handle(lua_State *L, int idx, const lmongo_target_t **target) {
+  static const char *const kinds[] = {LMONGO_DATABASE, LMONGO_COLLECTION};
+  *target = NULL;
+  const client_handle_t *client = luaL_testudata(L, idx, LMONGO_CLIENT);
+  for (int i = 0; !client && !*target && i < 2; i++) *target = luaL_testudata(L, idx, kinds[i]);
+  if (!client && !*target) kit_argerror(L, idx, "client, database or collection");
+  lmongo_scope_t *scope = client ? client->scope : (*target)->scope;
+  lmongo_check_scope(L, scope, client ? "client" : (*target)->collection ? "collection" : "database");
+  return scope;
+}
+
 /* client:database([name]): without a name, the one in the URI. */
 static int client_database(lua_State *L) {
   client_handle_t *client = check_client(L);
@@ -62,7 +73,8 @@ static int client_tostring(lua_State *L) {
 }
 
 void lmongo_new_client_class(lua_State *L) {
-  static const luaL_Reg methods[] = {{"database", client_database}, {"close", client_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"database", client_database}, {"watch", lmongo_watch}, {"close", client_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__close", client_close}, {"__tostring", client_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_CLIENT, "client", methods, meta, NULL);
 }
@@ -74,6 +86,12 @@ void lmongo_new_classes(lua_State *L) {
   lmongo_new_collection_class(L);
   lmongo_new_cursor_class(L);
   lmongo_new_session_class(L);
+  lmongo_new_change_stream_class(L);
+  lmongo_new_bulk_writer_class(L);
+  lmongo_new_gridfs_class(L);
+  lmongo_new_upload_class(L);
+  lmongo_new_download_class(L);
+  lmongo_offer_raw(L);
 }
 
 /* mongo.connect(uri [, opts]): there are no options yet, so every name in opts raises. */

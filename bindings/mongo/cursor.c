@@ -51,7 +51,7 @@ lmongo_cursor_t *lmongo_push_cursor(lua_State *L, const lmongo_call_t *call, con
   if (as && !as_table && strcmp(as, "document") != 0) {
     kit_raise_argument(L, "option 'as' must be \"document\" or \"table\", got '%s'", as);
   }
-  lmongo_cursor_t *cursor = lua_newuserdatauv(L, sizeof *cursor, 3);
+  lmongo_cursor_t *cursor = lua_newuserdatauv(L, sizeof *cursor, 4);
   *cursor = (lmongo_cursor_t){.child = {.close = close_child, .session = call->session}, .scope = call->scope};
   luaL_setmetatable(L, LMONGO_CURSOR);
   cursor->phrase = call->phrase;
@@ -224,7 +224,20 @@ static int cursor_gc(lua_State *L) {
   release(cursor, LMONGO_CLOSED);
   bson_free(cursor->ns);
   cursor->ns = NULL;
+  bson_destroy(cursor->explained);
+  cursor->explained = NULL;
   return 0;
+}
+
+/* cursor:explain([verbosity]) -> how the server does what the cursor asked for; the cursor is left alone */
+static int cursor_explain(lua_State *L) {
+  lmongo_cursor_t *cursor = check_cursor(L);
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, 4);
+  lua_getiuservalue(L, 1, 2);
+  if (!cursor->explained) return kit_raise_argument(L, "only a cursor of find or aggregate can be explained");
+  lmongo_common_t common = {.session = lua_isnil(L, 4) ? 0 : 4};
+  return lmongo_push_explanation(L, lua_touserdata(L, 3), &common, lmongo_check_verbosity(L, 2), cursor->explained);
 }
 
 static int cursor_tostring(lua_State *L) {
@@ -242,8 +255,9 @@ static int cursor_field(lua_State *L, const char *field) {
 }
 
 void lmongo_new_cursor_class(lua_State *L) {
-  static const luaL_Reg methods[] = {{"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all},
-                                     {"batches", cursor_batches}, {"close", cursor_close},       {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all}, {"batches", cursor_batches},
+      {"explain", cursor_explain}, {"close", cursor_close},       {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__call", cursor_next},
                                   {"__close", cursor_close},
                                   {"__gc", cursor_gc},

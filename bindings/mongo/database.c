@@ -211,6 +211,8 @@ void lmongo_new_database_class(lua_State *L) {
                                      {"drop", drop},
                                      {"start_session", start_session},
                                      {"transaction", transaction},
+                                     {"watch", lmongo_watch},
+                                     {"gridfs", lmongo_gridfs},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", database_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_DATABASE, "database", methods, meta, database_field);

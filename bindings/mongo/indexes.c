@@ -116,7 +116,9 @@ static const bson_t *send_indexes(lua_State *L, lmongo_call_t *call, const bson_
   BSON_APPEND_UTF8(&call->command, "createIndexes", call->target->collection);
   BSON_APPEND_ARRAY(&call->command, "indexes", indexes);
   append_commit_quorum(L, commit_quorum, &call->command);
-  return lmongo_run(L, call, LMONGO_WRITE, call->target->database);
+  bson_error_t cause;
+  if (!lmongo_try(call, LMONGO_WRITE, call->target->database, &cause)) lmongo_indexes_failed(L, call, indexes, &cause);
+  return &call->reply;
 }
 
 /* collection:create_index(keys [, opts]) -> name */

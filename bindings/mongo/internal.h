@@ -34,6 +34,8 @@ void lmongo_new_bulk_writer_class(lua_State *L);
 void lmongo_new_gridfs_class(lua_State *L);
 void lmongo_new_upload_class(lua_State *L);
 void lmongo_new_download_class(lua_State *L);
+/* Puts the functions of smartmigration_lua.h where other C modules find them. */
+void lmongo_offer_raw(lua_State *L);
 /* Makes all of them, once a Lua state. */
 void lmongo_new_classes(lua_State *L);
 
@@ -97,6 +99,8 @@ const lmongo_target_t *lmongo_check_collection(lua_State *L);
 void lmongo_push_target(lua_State *L, int scope_idx, int from_idx, const char *database, const char *collection);
 /* with{…}: pushes a handle like the one at 1 with other concerns. */
 int lmongo_with(lua_State *L);
+/* The scope of a client, database or collection handle, which is not closed; raises. *target is NULL for a client. */
+lmongo_scope_t *lmongo_check_handle(lua_State *L, int idx, const lmongo_target_t **target);
 /* Pushes a client handle in the scope at idx. */
 void lmongo_push_client(lua_State *L, int scope_idx);
 /* A name a server can take; an argument error says what is wrong. */
@@ -133,6 +137,8 @@ typedef struct lmongo_common {
 /* Appends {level} of "majority" or {level = "majority"}; {w, j, wtimeout} of {w=, j=, wtimeout_ms=}. */
 void lmongo_append_read_concern(lua_State *L, int idx, bson_t *to, const char *key);
 void lmongo_append_write_concern(lua_State *L, int idx, bson_t *to, const char *key);
+/* The driver's form of {w, j, wtimeout}. */
+mongoc_write_concern_t *lmongo_new_write_concern(const bson_t *fields);
 /* Of "secondary" or {mode=, tags=, max_staleness_seconds=}, into *prefs, which the caller has made owned by then. */
 void lmongo_read_preference(lua_State *L, int idx, mongoc_read_prefs_t **prefs);
 /* Append the value at idx when it was given (idx is not 0). */
@@ -231,6 +237,7 @@ typedef struct lmongo_cursor {
   bool as_table; /* user value 3 is bson.to_table */
   const char *phrase;
   char *ns;
+  bson_t *explained; /* the command, for explain; user value 4 is then the handle it was sent through; or NULL */
 } lmongo_cursor_t;
 
 /* Pushes a closed cursor for the call; `as` is the option of that name, or NULL. */
@@ -243,6 +250,20 @@ bool lmongo_cursor_advance(lua_State *L, int idx, bool wait);
 int lmongo_return_cursor(lua_State *L, int idx);
 /* Reads the cursor at idx to its end and pushes an array of its documents' `name`. Returns 1. */
 int lmongo_collect_names(lua_State *L, int idx);
+
+/* ----------------------------------------------------------------- explain */
+
+/*
+ * Makes the cursor on top explainable: keeps a command of the name, for the call's target, with a field (filter or pipeline, as an
+ * array) and those of opts that are not of the driver or the call.
+ */
+void lmongo_keep_explained(lua_State *L, const char *name, const lmongo_call_t *call, const char *field,
+                           const bson_t *value, bool is_array);
+/* The verbosity at arg; nil: "queryPlanner". */
+const char *lmongo_check_verbosity(lua_State *L, int arg);
+/* Sends the command to be explained; pushes the reply. Returns 1. */
+int lmongo_push_explanation(lua_State *L, const lmongo_target_t *target, const lmongo_common_t *common,
+                            const char *verbosity, const bson_t *command);
 
 /* ------------------------------------------------------------------- bulks */
 
@@ -280,6 +301,14 @@ size_t lmongo_bulk_add(lua_State *L, const lmongo_bulk_t *bulk, lmongo_model_kin
 enum { LMONGO_COUNTS = 5 };
 /* The counts of a bulk: their names, and those of the driver's reply. */
 extern const struct lmongo_count { const char *field, *reply; } lmongo_counts[LMONGO_COUNTS];
+
+/* ----------------------------------------------------------------- indexes */
+
+/*
+ * Ends the call of createIndexes and raises what failed; where an index stands in the way of one of those wanted, the message shows
+ * both definitions.
+ */
+int lmongo_indexes_failed(lua_State *L, lmongo_call_t *call, const bson_t *wanted, const bson_error_t *cause);
 
 /* ----------------------------------------------------------------- session */
 

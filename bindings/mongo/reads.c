@@ -50,6 +50,7 @@ static lmongo_cursor_t *start_find(lua_State *L, lmongo_call_t *call, const bson
   if (options->no_cursor_timeout) BSON_APPEND_BOOL(opts, "noCursorTimeout", true);
   if (options->allow_disk_use) BSON_APPEND_BOOL(opts, "allowDiskUse", true);
   lmongo_cursor_t *cursor = lmongo_push_cursor(L, call, options->as);
+  if (!single) lmongo_keep_explained(L, "find", call, "filter", filter, false);
   mongoc_collection_t *collection = lmongo_call_collection(call);
   lmongo_cursor_open(L, cursor, mongoc_collection_find_with_opts(collection, filter, opts, call->prefs));
   lmongo_call_end(call);
@@ -162,6 +163,7 @@ int lmongo_aggregate(lua_State *L) {
   if (options.allow_disk_use) BSON_APPEND_BOOL(opts, "allowDiskUse", true);
   if (options.bypass_document_validation) BSON_APPEND_BOOL(opts, "bypassDocumentValidation", true);
   lmongo_cursor_t *cursor = lmongo_push_cursor(L, call, options.as);
+  lmongo_keep_explained(L, "aggregate", call, "pipeline", pipeline, true);
   mongoc_read_concern_t *local = mongoc_read_concern_new();
   mongoc_cursor_t *opened;
   if (target->collection) {

@@ -46,11 +46,10 @@ static mongoc_read_concern_t *to_read_concern(const bson_t *wrapped) {
   return concern;
 }
 
-static mongoc_write_concern_t *to_write_concern(const bson_t *wrapped) {
-  bson_iter_t iter, field;
-  if (!bson_iter_init(&iter, wrapped) || !bson_iter_next(&iter) || !bson_iter_recurse(&iter, &field)) return NULL;
+mongoc_write_concern_t *lmongo_new_write_concern(const bson_t *fields) {
+  bson_iter_t field;
   mongoc_write_concern_t *concern = mongoc_write_concern_new();
-  while (bson_iter_next(&field)) {
+  for (bool more = bson_iter_init(&field, fields) && bson_iter_next(&field); more; more = bson_iter_next(&field)) {
     const char *key = bson_iter_key(&field);
     if (*key == 'j')
       mongoc_write_concern_set_journal(concern, bson_iter_bool(&field));
@@ -62,6 +61,16 @@ static mongoc_write_concern_t *to_write_concern(const bson_t *wrapped) {
       mongoc_write_concern_set_w(concern, (int32_t)bson_iter_as_int64(&field));
   }
   return concern;
+}
+
+static mongoc_write_concern_t *to_write_concern(const bson_t *wrapped) {
+  bson_iter_t iter;
+  uint32_t length;
+  const uint8_t *bytes;
+  bson_t fields;
+  if (!bson_iter_init(&iter, wrapped) || !bson_iter_next(&iter)) return NULL;
+  bson_iter_document(&iter, &length, &bytes);
+  return bson_init_static(&fields, bytes, length) ? lmongo_new_write_concern(&fields) : NULL;
 }
 
 mongoc_transaction_opt_t *lmongo_push_transaction_opts(lua_State *L, const lmongo_transaction_options_t *options) {

@@ -136,6 +136,8 @@ static bool check_resources(smig_settings_t *settings, const smig_options_t *opt
   settings->database = bson_strdup(database);
   if (options->ledger_backend && strcmp(options->ledger_backend, "s3") == 0) {
     smig_error_set(error, SMIG_LEDGER_BACKEND_MISMATCH, "ledger backend \"s3\" needs an S3 bucket, and none is given");
+    bson_t *details = smig_error_details(error);
+    if (details) BSON_APPEND_UTF8(details, "ledger_backend", "s3");
     return refuse(error, "ledger_backend", "s3");
   }
   return true;
