@@ -37,7 +37,8 @@ struct smig_heartbeat {
   pthread_cond_t wake;   /* for the thread: there is something to do */
   pthread_cond_t rested; /* for the main thread: `resting` has changed, or the guard is shut */
   bool stop;
-  int64_t rest_ttl_ms; /* beats are to rest, after one that grants this; 0: they are not */
+  int64_t rest_ttl_ms;      /* beats are to rest, after one that grants this; 0: they are not */
+  uint8_t rest_session[16]; /* which that beat records */
   bool resting;
   smig_error_t warning;
 };
@@ -134,9 +135,11 @@ static void beat(smig_heartbeat_t *heartbeat) {
 /* ---------------------------------------------------------------------- rest */
 
 /* The beat that carries the lease through a rest; false: not yet. */
-static bool begin_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms) {
+static bool begin_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint8_t session[16]) {
   smig_lease_t longer = *heartbeat->lease;
   longer.ttl_ms = ttl_ms;
+  longer.has_session = true;
+  memcpy(longer.session, session, sizeof longer.session);
   smig_error_t error = SMIG_ERROR_INIT;
   bool ours = false;
   int64_t sent = smig_clock_boot_ms();
@@ -159,10 +162,12 @@ static void look_for_rest(smig_heartbeat_t *heartbeat) {
   pthread_mutex_lock(&heartbeat->lock);
   int64_t wanted = heartbeat->rest_ttl_ms;
   bool resting = heartbeat->resting;
+  uint8_t session[16];
+  memcpy(session, heartbeat->rest_session, sizeof session);
   pthread_mutex_unlock(&heartbeat->lock);
   if (heartbeat->machine.phase == SMIG_LEASE_HELD) {
     if (wanted && !resting) {
-      resting = begin_rest(heartbeat, wanted);
+      resting = begin_rest(heartbeat, wanted, session);
     } else if (!wanted && resting) {
       resting = false;
       smig_lease_machine_resume(&heartbeat->machine, smig_clock_boot_ms());
@@ -285,9 +290,10 @@ void smig_heartbeat_stop(smig_heartbeat_t *heartbeat) {
   release(heartbeat);
 }
 
-bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, smig_error_t *error) {
+bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint8_t session[16], smig_error_t *error) {
   pthread_mutex_lock(&heartbeat->lock);
   heartbeat->rest_ttl_ms = ttl_ms;
+  memcpy(heartbeat->rest_session, session, sizeof heartbeat->rest_session);
   pthread_cond_signal(&heartbeat->wake);
   while (!heartbeat->resting && smig_guard_check(heartbeat->guard, false, NULL)) {
     struct timespec end;

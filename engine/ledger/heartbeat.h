@@ -22,10 +22,10 @@ smig_heartbeat_t *smig_heartbeat_start(smig_ledger_t *ledger, const smig_lease_t
  */
 void smig_heartbeat_stop(smig_heartbeat_t *heartbeat);
 /*
- * Beats rest, so that a transaction may write the ledger's document: one beat carries the lease to `ttl_ms` first. Waits until it is
- * answered; fails with the guard's reason when the lease is lost instead. `resume` begins to beat again.
+ * Beats rest, so that a transaction may write the ledger's document: one beat carries the lease to `ttl_ms` first, and records the
+ * transaction's session, so that whoever takes over can end it. Waits until it is answered; fails with the guard's reason when the lease is lost instead. `resume` begins to beat again.
  */
-bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, smig_error_t *error);
+bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint8_t session[16], smig_error_t *error);
 void smig_heartbeat_resume(smig_heartbeat_t *heartbeat);
 /* The last failure of a beat since the last call, for a warning; false: none. Main thread. */
 bool smig_heartbeat_take_warning(smig_heartbeat_t *heartbeat, smig_error_t *warning);

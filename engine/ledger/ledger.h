@@ -26,6 +26,8 @@ typedef struct smig_lease {
   char holder[SMIG_HOLDER_SIZE];
   int64_t ttl_ms;
   int64_t fence;
+  bool has_session; /* a beat with one records it: the server session of an open transaction, which outlives its client */
+  uint8_t session[16];
 } smig_lease_t;
 
 typedef struct smig_acquire {

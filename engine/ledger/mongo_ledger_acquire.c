@@ -79,6 +79,17 @@ static void remember(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_
   if (bson_iter_init(&iter, &state->data) && bson_iter_find_descendant(&iter, "leftovers.user", &user) &&
       BSON_ITER_HOLDS_UTF8(&user))
     self->former_user = bson_strdup(bson_iter_utf8(&user, NULL));
+  const uint8_t *session;
+  uint32_t length;
+  bson_iter_t found;
+  self->has_former_session = bson_iter_init(&iter, &state->data) &&
+                             bson_iter_find_descendant(&iter, "leftovers.session", &found) &&
+                             BSON_ITER_HOLDS_BINARY(&found);
+  if (self->has_former_session) {
+    bson_iter_binary(&found, NULL, &length, &session);
+    self->has_former_session = length == sizeof self->former_session;
+    if (self->has_former_session) memcpy(self->former_session, session, length);
+  }
 }
 
 /* Until one try is answered, or patience ends. */

@@ -3,8 +3,8 @@
  * mongo_ledger_internal.h; source of the rule: the contract, section 7, "What a dead run left behind".
  *
  * Only commands of steps are ended: the comment of the ledger's own commands has no step, they name their holder
- * themselves, and a waiter's must not be disturbed. An idle transaction shows no comment; it cannot go on without its
- * client, and the server ends it.
+ * themselves, and a waiter's must not be disturbed. An idle transaction shows no comment, so a transactional step's session
+ * is recorded by the beat before it. Other idle transactions cannot go on without their client, and the server ends them.
  */
 #include "fault.h"
 #include "mongo_ledger_internal.h"
@@ -117,10 +117,22 @@ static bool may_know(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_
   return true;
 }
 
+/* A dead run's transaction holds what it wrote against everybody until it ends. Another user's is the server's to end. */
+static bool end_transaction(smig_mongo_ledger_t *self, const char *run_id, smig_error_t *lower) {
+  if (!self->has_former_session) return true;
+  bson_t command = BSON_INITIALIZER;
+  BCON_APPEND(&command, "killSessions", "[", "{", "id",
+              BCON_BIN(BSON_SUBTYPE_UUID, self->former_session, sizeof self->former_session), "}", "]");
+  if (!kill_with(self, run_id, &command, lower)) return false;
+  self->has_former_session = false;
+  return true;
+}
+
 static bool end_all(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                     smig_commands_left_t *left, smig_error_t *lower) {
   bool all_users, knows;
   *left = SMIG_COMMANDS_UNKNOWN;
+  if (which == SMIG_COMMANDS_OF_OTHERS && !end_transaction(self, lease->run_id, lower)) return false;
   if (!may_know(self, lease, which, &all_users, &knows, lower)) return false;
   if (!knows) return true;
   for (int i = 0; i < LOOKS; i++) {

@@ -21,6 +21,8 @@ typedef struct smig_mongo_ledger {
   int64_t clock_offset_ms;
   int64_t size;      /* bytes of `data`, never below the truth as far as this instance knows */
   char *user;        /* the connection's database users; NULL: not asked yet; "": none */
+  bool has_former_session; /* of the dead holder\'s last transaction, which may still be open */
+  uint8_t former_session[16];
   char *former_user; /* of the dead holder whose commands may still run; NULL: not recorded */
 } smig_mongo_ledger_t;
 

@@ -88,6 +88,22 @@ static bool same(const char *left, const char *right) {
   return left && right && strcmp(left, right) == 0;
 }
 
+/* The dead holder's last transaction; while an older mark is still set, perhaps that one's. */
+static void append_session(const smig_ledger_state_t *seen, bson_t *mark) {
+  static const char *const paths[] = {"lock.session", "leftovers.session"};
+  bson_iter_t iter, found;
+  bson_t literal;
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    if (!bson_iter_init(&iter, &seen->data) || !bson_iter_find_descendant(&iter, paths[i], &found) ||
+        !BSON_ITER_HOLDS_BINARY(&found))
+      continue;
+    BSON_APPEND_DOCUMENT_BEGIN(mark, "session", &literal);
+    bson_append_iter(&literal, "$literal", -1, &found);
+    bson_append_document_end(mark, &literal);
+    return;
+  }
+}
+
 /*
  * Who did not release the lock, and as which database user: needed by whoever looks for commands left behind. While an
  * older mark is still set, the users of both count.
@@ -115,6 +131,7 @@ static void append_leftovers(const smig_lease_t *lease, const smig_ledger_state_
     BSON_APPEND_NULL(&at, "$literal");
   }
   bson_append_document_end(&mark, &at);
+  append_session(seen, &mark);
   BCON_APPEND(&mark, "at", NOW_ISO);
   bson_append_document_end(set, &mark);
 }
@@ -154,6 +171,7 @@ void smig_mongo_ledger_lock_pipeline(const smig_mongo_ledger_t *self, const smig
   append_leftovers(lease, seen, &set);
   bson_append_document_end(&stage, &set);
   bson_append_document_end(pipeline, &stage);
+  BCON_APPEND(pipeline, "1", "{", "$unset", "data.lock.session", "}");
   bson_destroy(now);
   bson_destroy(acquired);
   bson_destroy(expiry);
@@ -174,7 +192,15 @@ static bson_t *later_expiry(const smig_lease_t *lease) {
 void smig_mongo_ledger_renew_pipeline(const smig_lease_t *lease, bson_t *pipeline) {
   bson_t *expiry = later_expiry(lease);
   bson_init(pipeline);
-  BCON_APPEND(pipeline, "0", "{", "$set", "{", "data.lock.expiresAt", BCON_DOCUMENT(expiry), "_updatedAt", NOW_ISO, "}",
-              "}");
+  bson_t stage, set;
+  BSON_APPEND_DOCUMENT_BEGIN(pipeline, "0", &stage);
+  BSON_APPEND_DOCUMENT_BEGIN(&stage, "$set", &set);
+  BCON_APPEND(&set, "data.lock.expiresAt", BCON_DOCUMENT(expiry), "_updatedAt", NOW_ISO);
+  if (lease->has_session) {
+    BCON_APPEND(&set, "data.lock.session", "{", "$literal",
+                BCON_BIN(BSON_SUBTYPE_UUID, lease->session, sizeof lease->session), "}");
+  }
+  bson_append_document_end(&stage, &set);
+  bson_append_document_end(pipeline, &stage);
   bson_destroy(expiry);
 }

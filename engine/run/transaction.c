@@ -17,6 +17,19 @@ enum {
   PAUSE_LAST_MS = 500,
 };
 
+/* The server session's UUID. */
+static bool session_id(mongoc_client_session_t *session, uint8_t out[16]) {
+  bson_iter_t iter;
+  const uint8_t *bytes;
+  uint32_t length = 0;
+  if (bson_iter_init_find(&iter, mongoc_client_session_get_lsid(session), "id") && BSON_ITER_HOLDS_BINARY(&iter)) {
+    bson_iter_binary(&iter, NULL, &length, &bytes);
+  }
+  if (length != 16) return false;
+  memcpy(out, bytes, length);
+  return true;
+}
+
 bool smig_transaction_begin(smig_run_t *run, const char *step_id, smig_transaction_tries_t *tries,
                             smig_error_t *error) {
   smig_engine_t *engine = run->engine;
@@ -35,13 +48,16 @@ bool smig_transaction_begin(smig_run_t *run, const char *step_id, smig_transacti
         step_id);
     return false;
   }
-  int64_t grant = run->lease.ttl_ms > GRANT_MS ? run->lease.ttl_ms : GRANT_MS;
-  if (!smig_heartbeat_rest(run->heartbeat, grant, error)) return false;
-  tries->began_mono_ms = smig_clock_mono_ms();
-  if (!tries->count++) tries->since_mono_ms = tries->began_mono_ms;
-
   mongoc_client_session_t *session = smig_run_start_session(run, step_id, error);
   if (!session) return false;
+  int64_t grant = run->lease.ttl_ms > GRANT_MS ? run->lease.ttl_ms : GRANT_MS;
+  uint8_t id[16];
+  if (!session_id(session, id) || !smig_heartbeat_rest(run->heartbeat, grant, id, error)) {
+    mongoc_client_session_destroy(session);
+    return false;
+  }
+  tries->began_mono_ms = smig_clock_mono_ms();
+  if (!tries->count++) tries->since_mono_ms = tries->began_mono_ms;
   mongoc_transaction_opt_t *options = mongoc_transaction_opts_new();
   mongoc_read_concern_t *snapshot = mongoc_read_concern_new();
   mongoc_write_concern_t *durable = mongoc_write_concern_new();
