@@ -70,7 +70,7 @@ describe("memory that runs out", function()
   end)
 
   it("ends a run, which then runs again #slow", function()
-    assert.is_true(tonumber(run("memory", over_server(STEP), 13).out) > 300)
+    assert.is_true(tonumber(run("memory", over_server(STEP), 7).out) > 300)
   end)
 end)
 
