@@ -170,7 +170,8 @@ describe("on a server with access control", function()
       end]]) }
     local function commands()
       return #admin:aggregate({ { ["$currentOp"] = { allUsers = true } },
-        { ["$match"] = { ns = p.database .. ".things", ["command.comment"] = bson.regex "^smartmigration:" } } }):all()
+        { ["$match"] = { ns = p.database .. ".things", op = "update",
+          ["command.comment"] = bson.regex "^smartmigration:" } } }):all()
     end
     p.uri = user("slow" .. n, on "readWrite")
     local child <close> = p:start { "run", env = { FIRST_TRY = "1" } }

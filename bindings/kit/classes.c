@@ -66,10 +66,12 @@ static int class_newindex(lua_State *L) {
 void kit_new_class(lua_State *L, const char *name, const char *kind, const luaL_Reg *methods, const luaL_Reg *meta,
                    int (*fields)(lua_State *L, const char *field)) {
   luaL_checkstack(L, 8, NULL);
-  if (!luaL_newmetatable(L, name)) {
-    lua_pop(L, 1);
-    return;
-  }
+  bool known = luaL_getmetatable(L, name) != LUA_TNIL;
+  lua_pop(L, 1);
+  if (known) return;
+  lua_createtable(L, 0, 8);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
   lua_newtable(L);
   if (methods) luaL_setfuncs(L, methods, 0);
   lua_pushstring(L, kind);
@@ -83,5 +85,5 @@ void kit_new_class(lua_State *L, const char *name, const char *kind, const luaL_
   lua_pushstring(L, name);
   lua_setfield(L, -2, "__metatable");
   if (meta) luaL_setfuncs(L, meta, 0);
-  lua_pop(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, name); /* when it is whole: memory may have run out on the way */
 }

@@ -101,11 +101,13 @@ static smig_memory_store_t *store;
 static smig_engine_t *engine;
 static smig_error_t error;
 static char calls[64], logged[8192];
+static atomic_bool waits; /* "waiting for the lock" was logged */
 
 static void keep_log(void *user, smig_log_level_t level, const char *message, const bson_t *fields) {
   (void)user, (void)level, (void)fields;
   size_t used = strlen(logged);
   snprintf(logged + used, sizeof logged - used, "%s\n", message);
+  if (strstr(message, "waiting for the lock")) atomic_store(&waits, true);
 }
 
 static bool up(smig_ctx_t *ctx, void *user, smig_error_t *unused) {
@@ -120,6 +122,7 @@ static void open_scene(int64_t wait_ms, smig_up_fn handler) {
   memset(&on, 0, sizeof on);
   acquires = commits = releases = 0;
   calls[0] = logged[0] = 0;
+  atomic_store(&waits, false);
   error = (smig_error_t)SMIG_ERROR_INIT;
   store = smig_memory_store_new();
   layer_t *layer = bson_malloc0(sizeof *layer);
@@ -286,7 +289,7 @@ static bool held_by_another(void) {
 }
 
 static void *stop_soon(void *unused) {
-  while (!strstr(logged, "waiting for the lock")) smig_clock_sleep_ms(5);
+  while (!atomic_load(&waits)) smig_clock_sleep_ms(5);
   stop();
   return unused;
 }
