@@ -79,17 +79,6 @@ static void remember(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_
   if (bson_iter_init(&iter, &state->data) && bson_iter_find_descendant(&iter, "leftovers.user", &user) &&
       BSON_ITER_HOLDS_UTF8(&user))
     self->former_user = bson_strdup(bson_iter_utf8(&user, NULL));
-  const uint8_t *session;
-  uint32_t length;
-  bson_iter_t found;
-  self->has_former_session = bson_iter_init(&iter, &state->data) &&
-                             bson_iter_find_descendant(&iter, "leftovers.session", &found) &&
-                             BSON_ITER_HOLDS_BINARY(&found);
-  if (self->has_former_session) {
-    bson_iter_binary(&found, NULL, &length, &session);
-    self->has_former_session = length == sizeof self->former_session;
-    if (self->has_former_session) memcpy(self->former_session, session, length);
-  }
 }
 
 /* Until one try is answered, or patience ends. */
@@ -155,6 +144,7 @@ bool smig_mongo_ledger_acquire(smig_ledger_t *base, smig_lease_t *lease, const s
     smig_mongo_ledger_fail(self, "ask who is signed in for", &lower, error);
     return false;
   }
+  smig_mongo_ledger_end_transaction(self, lease->run_id, acquire->seen);
   if (!smig_mongo_ledger_index(self, lease->run_id, !acquire->seen->exists, error) ||
       !take(self, lease, acquire, won, state, sent_boot_ms, error))
     return false;

@@ -117,22 +117,26 @@ static bool may_know(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_
   return true;
 }
 
-/* A dead run's transaction holds what it wrote against everybody until it ends. Another user's is the server's to end. */
-static bool end_transaction(smig_mongo_ledger_t *self, const char *run_id, smig_error_t *lower) {
-  if (!self->has_former_session) return true;
-  bson_t command = BSON_INITIALIZER;
-  BCON_APPEND(&command, "killSessions", "[", "{", "id",
-              BCON_BIN(BSON_SUBTYPE_UUID, self->former_session, sizeof self->former_session), "}", "]");
-  if (!kill_with(self, run_id, &command, lower)) return false;
-  self->has_former_session = false;
-  return true;
+void smig_mongo_ledger_end_transaction(smig_mongo_ledger_t *self, const char *run_id, const smig_ledger_state_t *seen) {
+  bson_iter_t iter, session;
+  if (!seen->lock.holder || !bson_iter_init(&iter, &seen->data) ||
+      !bson_iter_find_descendant(&iter, "lock.session", &session) || !BSON_ITER_HOLDS_BINARY(&session))
+    return;
+  bson_t command = BSON_INITIALIZER, list, item;
+  BSON_APPEND_ARRAY_BEGIN(&command, "killSessions", &list);
+  BSON_APPEND_DOCUMENT_BEGIN(&list, "0", &item);
+  bson_append_iter(&item, "id", -1, &session);
+  bson_append_document_end(&list, &item);
+  bson_append_array_end(&command, &list);
+  smig_error_t ignored = SMIG_ERROR_INIT;
+  kill_with(self, run_id, &command, &ignored);
+  smig_error_release(&ignored);
 }
 
 static bool end_all(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                     smig_commands_left_t *left, smig_error_t *lower) {
   bool all_users, knows;
   *left = SMIG_COMMANDS_UNKNOWN;
-  if (which == SMIG_COMMANDS_OF_OTHERS && !end_transaction(self, lease->run_id, lower)) return false;
   if (!may_know(self, lease, which, &all_users, &knows, lower)) return false;
   if (!knows) return true;
   for (int i = 0; i < LOOKS; i++) {

@@ -21,8 +21,6 @@ typedef struct smig_mongo_ledger {
   int64_t clock_offset_ms;
   int64_t size;      /* bytes of `data`, never below the truth as far as this instance knows */
   char *user;        /* the connection's database users; NULL: not asked yet; "": none */
-  bool has_former_session; /* of the dead holder\'s last transaction, which may still be open */
-  uint8_t former_session[16];
   char *former_user; /* of the dead holder whose commands may still run; NULL: not recorded */
 } smig_mongo_ledger_t;
 
@@ -124,6 +122,11 @@ bool smig_mongo_ledger_checkpoint_clear(smig_ledger_t *self, const smig_lease_t 
 
 bool smig_mongo_ledger_end_commands(smig_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                                     smig_commands_left_t *left, smig_error_t *error);
+/*
+ * Ends the open transaction of a holder that is dead or whose time has run out, if `seen` names one: what it wrote, perhaps to the
+ * ledger itself, is held against everybody until then. What cannot be ended is left to the server's limit.
+ */
+void smig_mongo_ledger_end_transaction(smig_mongo_ledger_t *self, const char *run_id, const smig_ledger_state_t *seen);
 /* The connection's users, "user@db" separated by commas; asked once. The error is the driver's own. */
 bool smig_mongo_ledger_user(smig_mongo_ledger_t *self, const char *run_id, const char **user, smig_error_t *lower);
 /* Whether those users may see and end everybody's commands. */

@@ -88,22 +88,6 @@ static bool same(const char *left, const char *right) {
   return left && right && strcmp(left, right) == 0;
 }
 
-/* The dead holder's last transaction; while an older mark is still set, perhaps that one's. */
-static void append_session(const smig_ledger_state_t *seen, bson_t *mark) {
-  static const char *const paths[] = {"lock.session", "leftovers.session"};
-  bson_iter_t iter, found;
-  bson_t literal;
-  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-    if (!bson_iter_init(&iter, &seen->data) || !bson_iter_find_descendant(&iter, paths[i], &found) ||
-        !BSON_ITER_HOLDS_BINARY(&found))
-      continue;
-    BSON_APPEND_DOCUMENT_BEGIN(mark, "session", &literal);
-    bson_append_iter(&literal, "$literal", -1, &found);
-    bson_append_document_end(mark, &literal);
-    return;
-  }
-}
-
 /*
  * Who did not release the lock, and as which database user: needed by whoever looks for commands left behind. While an
  * older mark is still set, the users of both count.
@@ -131,7 +115,6 @@ static void append_leftovers(const smig_lease_t *lease, const smig_ledger_state_
     BSON_APPEND_NULL(&at, "$literal");
   }
   bson_append_document_end(&mark, &at);
-  append_session(seen, &mark);
   BCON_APPEND(&mark, "at", NOW_ISO);
   bson_append_document_end(set, &mark);
 }
