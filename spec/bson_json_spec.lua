@@ -39,7 +39,8 @@ describe("bson.from_json", function()
       assert.equal(case[2], bson.type_of(doc, "n"), case[1])
       assert.equal(("%q"):format(case[3]), ("%q"):format(doc.n))
     end
-    for _, bad in ipairs { "01", "-", "1.", ".5", "+1", "1e", "0x10", "1e+", "--1" } do refuses(bad, "(line 1, column 1)") end
+    for _, bad in ipairs { "01", "-", "1.", ".5", "+1", "1e", "1e+", "--1" } do refuses(bad, "(line 1, column 1)") end
+    refuses("0x10", "there is more text after the value (line 1, column 2)")
     for _, bad in ipairs { "NaN", "Infinity" } do refuses(bad, "a value expected") end
     refuses("1e400", "beyond the range of doubles")
   end)
@@ -124,12 +125,14 @@ describe("bson.from_json", function()
       ["$numberLong"] = { '"9223372036854775808"', '"1e3"', '"-"', "true" },
       ["$numberDouble"] = { '"1e400"', '"inf"', '"nan"', '"1,5"', '"1.5x"', '"0x1p3"', '""' },
       ["$numberDecimal"] = { '"1.1.1"', '""', '"1\\u0000"', "1.5" },
-      ["$date"] = { "5000000000000", "1.5", '"2012-13-24T00:00:00Z"', '"2012-12-24"', '{"$numberInt":"1"}', '{"$numberDouble":"1"}' },
+      ["$date"] = { "5000000000000", "1.5", '"2012-13-24T00:00:00Z"', '"2012-12-24"',
+        '{"$numberInt":"1"}', '{"$numberDouble":"1"}' },
       ["$binary"] = { '"AA==","$type":"100"', '"AA==","$type":0', '"AA=="', '{"base64":"AA=","subType":"0"}',
         '{"base64":"A===","subType":"0"}', '{"base64":"AB==","subType":"0"}', '{"base64":"A A=","subType":"0"}',
         '{"base64":"AA==","subType":"g"}', '{"base64":"AA==","subType":""}', '{"base64":"AA==AA==","subType":"0"}' },
       ["$uuid"] = { '"73ffd26444b34c6990e8e7d1dfc035d4"', '{"$binary":{"base64":"","subType":"04"}}' },
-      ["$timestamp"] = { '{"t":-1,"i":0}', '{"t":4294967296,"i":0}', '{"t":1.0,"i":0}', '{"t":{"$numberInt":"1"},"i":0}', '{"t":1}' },
+      ["$timestamp"] = { '{"t":-1,"i":0}', '{"t":4294967296,"i":0}', '{"t":1.0,"i":0}', '{"t":{"$numberInt":"1"},"i":0}',
+        '{"t":1}' },
       ["$regularExpression"] = { '{"pattern":"a\\u0000","options":""}', '{"pattern":"a","options":"","pattern":"b"}', '"a"' },
       ["$code"] = { '"f()","$scope":[]', '{"$symbol":"x"}', '"f()","$code":"g()"' },
       ["$symbol"] = { "1", '"a","b":"c"' },
@@ -175,7 +178,8 @@ describe("bson.from_json", function()
   end)
 
   it("survives a collector that runs at every step", function()
-    local text = [[{"a":[{"$oid":"56e1fc72e0c917e9c4714161"},{"$date":"2012-12-24T12:15:30Z"}],"c":{"$code":"f","$scope":{"x":1}}}]]
+    local text = [[{"a":[{"$oid":"56e1fc72e0c917e9c4714161"},{"$date":"2012-12-24T12:15:30Z"}],]]
+      .. [["c":{"$code":"f","$scope":{"x":1}}}]]
     local collect = collectgarbage
     local mode = collect "generational"
     local pause, multiplier = collect("setpause", 0), collect("setstepmul", 1000)

@@ -267,3 +267,94 @@ describe("a collection as a whole", function()
     end)
   end)
 end)
+
+describe("explain", function()
+  local users
+
+  before_each(function()
+    users = server.open(server.database()):collection "users"
+    users:insert_many { { _id = 1, n = 1 }, { _id = 2, n = 2 } }
+    users:create_index { n = 1 }
+  end)
+
+  it("tells how an operation would be done, and does nothing", function()
+    local plan = users:explain("find", { n = 1 }, { sort = { n = 1 }, projection = { n = 1 } })
+    assert.equal("n_1", plan.queryPlanner.winningPlan.inputStage.inputStage.indexName)
+    assert.is_nil(plan.executionStats)
+    local options = { update = { ["$set"] = { a = 1 } }, verbosity = "executionStats" }
+    assert.equal(2, users:explain("update_many", {}, options).executionStats.executionStages.nWouldModify)
+    assert.equal(1, users:explain("update_one", { n = 1 }, options).executionStats.executionStages.nWouldModify)
+    assert.equal(2, users:explain("delete_many", {}, { verbosity = "executionStats" }).executionStats.totalDocsExamined)
+    assert.equal(0, users:count { a = 1 })
+    assert.equal(2, users:count())
+    for operation, given in pairs { count = { { n = 1 } }, distinct = { { n = 1 }, { field = "n" } },
+      aggregate = { { { ["$match"] = { n = 1 } } } }, delete_one = { { n = 1 } } } do
+      assert.is_truthy(users:explain(operation, given[1], given[2]).queryPlanner, operation)
+    end
+  end)
+
+  it("tells how a cursor is done, before, while and after it is read", function()
+    local cursor <close> = users:find({ n = { ["$gt"] = 0 } }, { batch_size = 1, limit = 2, hint = "n_1" })
+    assert.equal(2, cursor:explain("executionStats").executionStats.nReturned)
+    assert.equal(1, cursor:next().n)
+    assert.is_truthy(cursor:explain().queryPlanner)
+    assert.equal(2, cursor:next().n)
+    assert.is_nil(cursor:next())
+    assert.is_truthy(cursor:explain().queryPlanner)
+    assert.is_truthy((users:aggregate({ { ["$match"] = { n = 1 } } }, { batch_size = 1 })):explain().queryPlanner)
+  end)
+
+  it("refuses what cannot be explained", function()
+    assert.matches("find, count, distinct, aggregate", caught(users.explain, users, "insert_one").message)
+    assert.matches("needs the option 'field'", caught(users.explain, users, "distinct").message)
+    assert.matches("needs the option 'update'", caught(users.explain, users, "update_one", {}).message)
+    assert.matches("filter expected", caught(users.explain, users, "delete_many").message)
+    assert.matches("the verbosity must be one of", caught(users.explain, users, "find", {}, { verbosity = "all" }).message)
+    assert.matches("unknown option 'sort' for explain", caught(users.explain, users, "count", {}, { sort = { n = 1 } }).message)
+    assert.equal("BadValue", caught(users.explain, users, "find", { ["$nope"] = 1 }).code)
+    local listing = users:list_indexes()
+    assert.matches("only a cursor of find or aggregate", caught(listing.explain, listing).message)
+    local client = server.client()
+    local cursor = client:database("x"):collection("y"):find()
+    client:close()
+    assert.equal("collection is closed", caught(cursor.explain, cursor).message)
+  end)
+end)
+
+describe("an index that stands in the way", function()
+  local users
+
+  before_each(function()
+    users = server.open(server.database()):collection "users"
+    users:create_index({ a = 1 })
+    users:create_index({ b = 1 }, { name = "mine" })
+  end)
+
+  it("is shown with what was wanted, for a name that is taken", function()
+    local err = caught(users.create_index, users, { c = 1 }, { name = "mine" })
+    assert.equal("IndexKeySpecsConflict", err.code)
+    assert.equal(86, err.native)
+    assert.matches('the index {.*"b" : 1.*"mine".*} stands in the way of {.*"c" : 1.*"mine".*}; drop it', err.message)
+    assert.equal(1, err.details.existing_index.key.b)
+    assert.equal(1, err.details.wanted_index.key.c)
+    err = caught(users.create_index, users, { a = 1 }, { unique = true })
+    assert.matches('stands in the way of {.*"unique" : true', err.message)
+  end)
+
+  it("is shown for keys that are taken, among models that are there already", function()
+    local err = caught(users.create_indexes, users, { { keys = { a = 1 } }, { keys = { b = 1 } } })
+    assert.equal("IndexOptionsConflict", err.code)
+    assert.equal(85, err.native)
+    assert.matches('the index {.*"mine".*} stands in the way of {.*"name" : "b_1".*}', err.message)
+    err = caught(users.create_index, users, { a = 1 }, { expire_after_seconds = 60 })
+    assert.equal("IndexOptionsConflict", err.code)
+    assert.matches('"expireAfterSeconds"', err.message)
+  end)
+
+  it("is none when it is the same", function()
+    assert.equal("a_1", users:create_index { a = 1.0 })
+    local result = users:create_indexes { { keys = { a = 1 } }, { keys = { b = 1 }, name = "mine" } }
+    assert.equal("all indexes already exist", result.note)
+    assert.equal(3, result.num_indexes_after)
+  end)
+end)

@@ -138,7 +138,7 @@ describe("a change stream", function()
       local ledger = server.open(ctx.mongo.name):collection "SmartdataEasyStore"
       ledger:update_one({}, { ["$set"] = { ["data.lock.holder"] = "somebody else" } })
       stream:next()
-    end, { lock_ttl_ms = 1500 })
+    end, { lock = { ttl_ms = 1500 } })
     assert.equal("LOCK_LOST", err.code)
   end)
 

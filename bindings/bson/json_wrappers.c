@@ -333,14 +333,21 @@ static const struct {
     {"$undefined", unwrap_undefined, "{\"$undefined\": true}"},
 };
 
-enum { WRAPPERS = sizeof wrappers / sizeof wrappers[0], LEGACY_REGEX = 1u << WRAPPERS };
+enum {
+  WRAPPERS = sizeof wrappers / sizeof wrappers[0],
+  /* Names that are part of a wrapper, and anything else when they stand without the rest of it. */
+  REGEX = 1u << WRAPPERS,
+  SCOPE = REGEX << 1,
+  CERTAIN = REGEX - 1,
+};
 
 unsigned lbson_wrapper_name(const char *key, size_t length) {
   if (length < 4 || *key != '$') return 0;
   for (unsigned i = 0; i < WRAPPERS; i++) {
     if (strlen(wrappers[i].name) == length && memcmp(wrappers[i].name, key, length) == 0) return 1u << i;
   }
-  return length == 6 && memcmp(key, "$regex", 6) == 0 ? LEGACY_REGEX : 0;
+  if (length != 6) return 0;
+  return memcmp(key, "$regex", 6) == 0 ? REGEX : memcmp(key, "$scope", 6) == 0 ? SCOPE : 0;
 }
 
 uint8_t lbson_unwrap(lbson_reader_t *reader, const lbson_object_t *object) {
@@ -353,20 +360,22 @@ uint8_t lbson_unwrap(lbson_reader_t *reader, const lbson_object_t *object) {
   wrapper_t wrapper = {.writer = writer, .is_plain = object->is_plain};
   read_fields(&wrapper, bytes, (uint32_t)(whole - object->start));
   writer->length = object->start;
-  uint8_t type;
-  if (object->names == LEGACY_REGEX) {
-    type =
-        wrapper.count == 2 ? write_regex(writer, find_field(&wrapper, "$regex"), find_field(&wrapper, "$options")) : 0;
-    if (type == 0) { /* the query operator */
+  uint8_t type = 0;
+  if (object->names & CERTAIN) {
+    int which = __builtin_ctz(object->names);
+    const lbson_element_t *value = wrapper.count <= MAX_FIELDS ? find_field(&wrapper, wrappers[which].name) : NULL;
+    if (value) type = wrappers[which].unwrap(&wrapper, value);
+    if (type == 0) {
+      lbson_reader_fail(reader, object->at, "malformed %s: write %s", wrappers[which].name, wrappers[which].form);
+    }
+  } else {
+    if (object->names == REGEX && wrapper.count == 2) {
+      type = write_regex(writer, find_field(&wrapper, "$regex"), find_field(&wrapper, "$options"));
+    }
+    if (type == 0) { /* a document, which still stands there */
       writer->length = whole;
       type = BSON_TYPE_DOCUMENT;
     }
-  } else {
-    int which = __builtin_ctz(object->names);
-    const lbson_element_t *value = wrapper.count <= MAX_FIELDS ? find_field(&wrapper, wrappers[which].name) : NULL;
-    type = value ? wrappers[which].unwrap(&wrapper, value) : 0;
-    if (type == 0)
-      lbson_reader_fail(reader, object->at, "malformed %s: write %s", wrappers[which].name, wrappers[which].form);
   }
   lua_pop(L, 1);
   return type;
