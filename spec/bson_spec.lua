@@ -146,6 +146,60 @@ describe("every BSON type", function()
 end)
 
 describe("constructors", function()
+  it("make every type that can be made, with its bytes and its text", function()
+    local uuid = "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff"
+    local cases = {
+      { 1.5, "double", double(1.5), "1.5" }, { bson.double(5), "double", double(5), "5.0" },
+      { 5, "int32", int32(5), "5" }, { bson.int32(5), "int32", int32(5), "5" }, { bson.int64(5), "int64", int64(5), "5" },
+      { 2 ^ 31 | 0, "int64", int64(2 ^ 31 | 0), "2147483648" }, { "a\0ä", "string", str "a\0ä", "a\0ä" },
+      { bson.doc { a = 1 }, "document", document(element(0x10, "a", int32(1))), '{"a":1}' },
+      { { a = 1 }, "document", document(element(0x10, "a", int32(1))) },
+      { bson.array { true }, "array", document(element(0x08, "0", "\1")), "[true]" },
+      { { true }, "array", document(element(0x08, "0", "\1")) }, { bson.array(), "array", document(), "[]" },
+      { bson.binary("abc", 0x80), "binary", int32(3) .. "\x80abc", "binary(subtype 128, 3 bytes)" },
+      { bson.binary "", "binary", int32(0) .. "\0", "binary(subtype 0, 0 bytes)" },
+      { bson.uuid "00112233-4455-6677-8899-AABBCCDDEEFF", "binary", int32(16) .. "\4" .. uuid,
+        "00112233-4455-6677-8899-aabbccddeeff" },
+      { bson.objectid "303132333435363738396162", "objectid", oid, "303132333435363738396162" },
+      { true, "bool", "\1", "true" }, { false, "bool", "\0", "false" }, { bson.null, "null", "", "null" },
+      { bson.date(-1), "date", int64(-1), "1969-12-31T23:59:59.999Z" },
+      { bson.date(math.mininteger), "date", int64(math.mininteger), "-292275055-05-16T16:47:04.192Z" },
+      { bson.date(math.maxinteger), "date", int64(math.maxinteger), "+292278994-08-17T07:12:55.807Z" },
+      { bson.regex("a.*b", "mi"), "regex", "a.*b\0im\0", "/a.*b/im" }, { bson.regex "", "regex", "\0\0", "//" },
+      { bson.timestamp(7, 4294967295), "timestamp", int64(7 << 32 | 4294967295), "timestamp(7, 4294967295)" },
+      { bson.decimal128 "1.10", "decimal128", int64(110) .. int64(0x303c000000000000), "1.10" },
+      { bson.code "f()", "code", str "f()", "f()" }, { bson.minkey, "minkey", "", "minkey" },
+      { bson.maxkey, "maxkey", "", "maxkey" },
+    }
+    for number, case in ipairs(cases) do
+      local doc = bson.doc { v = case[1] }
+      assert.equal(case[2], bson.type_of(doc, "v"), "case " .. number)
+      assert.equal(case[2], bson.type_of(case[1]))
+      assert.equal(document(element(every_type[case[2]]:byte(), "v", case[3])), bson.to_bytes(doc), "case " .. number)
+      if case[4] then assert.equal(case[4], tostring(case[1])) end
+      local read = bson.from_bytes(bson.to_bytes(doc)).v
+      assert.is_true(bson.equal(bson.to_table(doc, { numbers = "wrapped" }).v, case[1]))
+      if type(case[1]) ~= "table" then assert.equal(case[4], tostring(read)) end
+    end
+  end)
+
+  it("refuse what they cannot make", function()
+    raises("string", bson.binary, 5)
+    raises("subtype of 0 to 255", bson.binary, "x", 256)
+    raises("not a UUID", bson.uuid, "00112233-4455-6677-8899-aabbccddeef")
+    raises("not an objectid", bson.objectid, ("0"):rep(23) .. "g")
+    raises("integer of 0 to 4294967295", bson.timestamp, 4294967296, 0)
+    raises("integer of 0 to 4294967295", bson.timestamp, 0, -1)
+    raises("without NUL", bson.regex, "a\0b")
+    raises("without NUL", bson.regex, "a", "i\0")
+    raises("not a decimal128", bson.decimal128, "1.1\0")
+    raises("string", bson.decimal128, 1.1)
+    raises("valid UTF-8", bson.code, "\xff")
+    raises("out of range", bson.date_from_s, math.maxinteger)
+    raises("out of range", bson.date_from_s, 0 / 0)
+    raises("integer (milliseconds)", bson.date, 1.5)
+  end)
+
   it("read and print dates", function()
     assert.equal(1706695200123, bson.date("2024-01-31T10:00:00.123Z").ms)
     assert.equal(1706695200000, bson.date("2024-01-31T12:00:00+02:00").ms)
