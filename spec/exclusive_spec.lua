@@ -24,7 +24,10 @@ local function race(count, existing, rounds, options)
     for _, result in ipairs(results) do
       project.parse(result)
       if result.json and result.json.stepsApplied then applied = applied + #result.json.stepsApplied end
-      if not options then assert.are.equal(0, result.status, result.out .. result.err) end
+      if not options then
+        assert.are.equal(0, result.status, result.out .. result.err)
+        assert.are.equal("1.0.2", result.json.currentVersionAfter, "a waiter tells what it waited for")
+      end
     end
     local twice = p.db:collection("effects"):count { n = { ["$gt"] = 1 } } > 0
     if twice then doubles = doubles + 1 end

@@ -184,11 +184,26 @@ static bool check_version(const smig_chain_t *chain, size_t index, const char *f
   return false;
 }
 
+/* Programs older than the step cannot need data newer than it leaves. */
+static bool check_compatible(const smig_chain_t *chain, size_t index, smig_error_t *error) {
+  const smig_step_t *step = &chain->steps[index];
+  if (!step->compatible_from || smig_semver_compare(step->compatible_from, step->to) <= 0) return true;
+  smig_error_set(
+      error, SMIG_INVALID_VERSION,
+      "step '%s': its compatible_from %s is above its to %s; it names the oldest version whose program still "
+      "works on the data",
+      step->id, step->compatible_from, step->to);
+  append_step(error, chain, index);
+  append_versions(error, step);
+  return false;
+}
+
 static bool check_versions(smig_chain_t *chain, size_t index, smig_error_t *error) {
   smig_step_t *step = &chain->steps[index];
   return check_present(chain, index, error) && check_version(chain, index, "from", &step->from, error) &&
          check_version(chain, index, "to", &step->to, error) &&
-         check_version(chain, index, "compatible_from", &step->compatible_from, error);
+         check_version(chain, index, "compatible_from", &step->compatible_from, error) &&
+         check_compatible(chain, index, error);
 }
 
 static bool check_handler(const smig_chain_t *chain, size_t index, smig_error_t *error) {

@@ -100,11 +100,13 @@ static void say_whom(const smig_run_t *run) {
 
 static void timed_out(const smig_run_t *run, int64_t waited_ms, smig_error_t *error) {
   const smig_ledger_state_t *state = &run->survey.state;
-  smig_error_set(error, SMIG_LOCK_TIMEOUT,
-                 "the lock of %s is held by %s until %s; waited %" PRId64
-                 " ms: wait longer (lock_wait_ms), or free it when its run is known to be dead",
-                 run->engine->ledger->place, state->lock.holder ? state->lock.holder : "somebody",
-                 *state->lock.expires_at ? state->lock.expires_at : "an unreadable time", waited_ms);
+  smig_error_set(
+      error, SMIG_LOCK_TIMEOUT,
+      "the lock of %s is held by %s until %s; waited %" PRId64
+      " ms: wait longer (lock_wait_ms); the lock of a dead run is taken over at once on its host, elsewhere when it "
+      "expires",
+      run->engine->ledger->place, state->lock.holder ? state->lock.holder : "somebody",
+      *state->lock.expires_at ? state->lock.expires_at : "an unreadable time", waited_ms);
   bson_t *details = smig_error_details(error);
   if (!details) return;
   append_lock(details, state);

@@ -338,6 +338,12 @@ static void release(smig_run_t *run) {
   run->locked = false;
 }
 
+/* The result begins with the version that the last survey found: a wait for the lock may have seen it change. */
+static void begin_result(smig_run_t *run) {
+  smig_result_free(run->result);
+  run->result = smig_result_new(run->survey.resolved.current_version_before, smig_engine_target(run->engine));
+}
+
 /* Everything under the lock. */
 static bool migrate(smig_run_t *run, smig_error_t *error) {
   smig_engine_t *engine = run->engine;
@@ -345,12 +351,7 @@ static bool migrate(smig_run_t *run, smig_error_t *error) {
   if (!smig_survey_resolve(engine, &run->survey, error)) return false;
   smig_survey_say(engine, &run->survey);
   const smig_resolved_t *resolved = &run->survey.resolved;
-  bson_free(run->result->current_version_before);
-  bson_free(run->result->current_version_after);
-  run->result->current_version_before =
-      resolved->current_version_before ? bson_strdup(resolved->current_version_before) : NULL;
-  run->result->current_version_after =
-      resolved->current_version_before ? bson_strdup(resolved->current_version_before) : NULL;
+  begin_result(run);
   if (smig_survey_nothing_to_do(&run->survey)) return true;
   run->result->was_fresh_install = resolved->was_fresh_install;
   run->result->bootstrap_mode = resolved->bootstrap_mode;
@@ -379,13 +380,12 @@ bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t
   say_overridden(engine);
   bool good = smig_survey_load(engine, &run.survey, error) && smig_survey_resolve(engine, &run.survey, error);
   if (good) {
-    const char *current = run.survey.resolved.current_version_before;
-    run.result = smig_result_new(current, smig_engine_target(engine));
-    if (smig_survey_nothing_to_do(&run.survey)) {
-      smig_survey_say(engine, &run.survey);
-    } else {
+    begin_result(&run);
+    if (!smig_survey_nothing_to_do(&run.survey)) {
       good = smig_run_lock(&run, error) && (!run.locked || migrate(&run, error));
+      if (!run.held) begin_result(&run);
     }
+    if (good && !run.held) smig_survey_say(engine, &run.survey);
   }
   release(&run);
   if (good) {
