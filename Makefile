@@ -9,7 +9,7 @@ QUICK ?=
 
 build:
 	@scripts/setup build
-	@scripts/build release smartmigration-lua smartmigration_module
+	@scripts/build release smartmigration-lua smartmigration_module smartmigration
 
 demo: build
 	@scripts/setup demo

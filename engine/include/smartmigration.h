@@ -253,7 +253,7 @@ typedef struct smig_result {
 } smig_result_t;
 
 SMIG_API void smig_result_free(smig_result_t *result);
-/* Appends the result's fields in snake_case: what `--json` prints and the Lua module returns. */
+/* Appends the result's fields in snake_case, as the Lua module returns them; `--json` prints the same in camelCase. */
 SMIG_API void smig_result_append(const smig_result_t *result, bson_t *document);
 
 /* ------------------------------------------------------------------ engine */
@@ -271,7 +271,7 @@ SMIG_API void smig_engine_free(smig_engine_t *engine);
 /* Appends a step to the chain. The chain is checked by validate, plan, run and status. */
 SMIG_API bool smig_engine_add_step(smig_engine_t *engine, const smig_step_t *step, smig_error_t *error);
 
-/* Checks the chain alone; connects to nothing. Every error of the contract's section on the chain. */
+/* Checks the chain alone; connects to nothing. INVALID_STEP_ID to CHAIN_NOT_CONTIGUOUS in the table. */
 SMIG_API bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error);
 
 /*

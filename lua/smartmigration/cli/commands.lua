@@ -12,7 +12,7 @@ to the target, one after the other, and records each. A step that failed or was 
   { name = "plan", summary = "show what run would do",
     text = [[
 Shows the steps that a run would take and the version after it. Writes nothing and takes no lock.]],
-    examples = { "smartmigration-lua plan", "smartmigration-lua plan --exit-code || deploy-needs-migration" } },
+    examples = { "smartmigration-lua plan", "smartmigration-lua plan --exit-code; [ $? = 10 ] && echo 'steps are pending'" } },
   { name = "status", summary = "show version, lock and steps",
     text = [[
 Shows the version of the data, who holds the lock, and each step: applied, running, failed, interrupted or pending.
