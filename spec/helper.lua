@@ -11,6 +11,7 @@ package.cpath = build .. "/?.so;.cache/tools/?.so;" .. package.cpath
 
 local busted = require "busted"
 assert(package.searchpath("smig_process", package.cpath), "the specs' tools are not built: run scripts/setup tools")
+require "smig_process" -- before a spec starts any child
 assert(package.searchpath("smartmigration", package.cpath), "no smartmigration.so in " .. build .. ": run make build")
 
 busted.subscribe({ "test", "end" }, function(element, parent, status)

@@ -210,6 +210,22 @@ static int l_pid(lua_State *L) {
   return 1;
 }
 
+/* What was loaded before Lua, a sanitizer's runtime; no child inherits it, since not every program bears it. */
+static const char *preloaded;
+
+static void take_preloaded(void) {
+  const char *value = getenv("LD_PRELOAD");
+  if (!value) return;
+  preloaded = strdup(value);
+  unsetenv("LD_PRELOAD");
+}
+
+/* preloaded() -> LD_PRELOAD as this process was started with, or nil */
+static int l_preloaded(lua_State *L) {
+  lua_pushstring(L, preloaded);
+  return 1;
+}
+
 /* environment() -> array of NAME=value */
 static int l_environment(lua_State *L) {
   lua_newtable(L);
@@ -232,7 +248,9 @@ int luaopen_smig_process(lua_State *L) {
                                        {"now_ms", l_now_ms},
                                        {"pid", l_pid},
                                        {"environment", l_environment},
+                                       {"preloaded", l_preloaded},
                                        {NULL, NULL}};
+  take_preloaded();
   luaL_newlib(L, functions);
   return 1;
 }

@@ -20,11 +20,11 @@ local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PI
 local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
 local DEFAULT_LIMIT = 60000
 
--- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run). Only
--- another Lua needs that runtime. The binary has it linked in, and its leaks count.
-local function without_runtime(argv, changes)
+-- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run).
+-- Another Lua needs that runtime too. The binary has it linked in, and its leaks count.
+local function sanitized(argv, changes)
   local own = {}
-  if not table.concat(argv, " "):find("lua5.4", 1, true) then own.LD_PRELOAD = false end
+  if table.concat(argv, " "):find("lua5.4", 1, true) then own.LD_PRELOAD = system.preloaded() end
   if argv[1]:match "smartmigration%-lua$" then own.ASAN_OPTIONS = false end
   for name, value in pairs(changes or {}) do own[name] = value end
   return own
@@ -67,7 +67,7 @@ function process.start(command)
     if math.type(name) ~= "integer" and not OPTIONS[name] then error("unknown option '" .. name .. "'", 2) end
   end
   local gate = command.gate or {}
-  local env = environment(without_runtime(argv, command.env))
+  local env = environment(sanitized(argv, command.env))
   local pid, stdin, out, err = system.spawn(argv, env, command.cwd, gate.reading, gate.writing)
   local child = setmetatable({
     pid = pid, stdin = stdin, out_fd = out, err_fd = err, out = "", err = "", limit = command.limit or DEFAULT_LIMIT,

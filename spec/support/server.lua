@@ -65,7 +65,7 @@ function server.start(options)
   -- It lives until its input ends: with close(), or with the suite.
   local told = "echo uri $SMARTMIGRATION_TEST_MONGO_URI; echo pids $SMARTMIGRATION_TEST_MONGO_PIDS; cat"
   for _, word in ipairs { "sh", "-c", told } do table.insert(command, word) end
-  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false, LD_PRELOAD = false }
+  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false }
   local child = process.start(command)
   local own = setmetatable({ child = child, uri = child:wait_for "uri (%S+)\n", pids = {} }, Own)
   for pid in child:wait_for("pids ([%d ]+)\n"):gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
