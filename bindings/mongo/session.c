@@ -5,8 +5,19 @@
  */
 #include "internal.h"
 
+/* What a step wrote in a transaction that nobody ended is lost: the step must not pass for done. */
+static void note_transaction(lmongo_session_t *session) {
+  if (!session->session || !session->scope->owner || !mongoc_client_session_in_transaction(session->session)) return;
+  lmongo_note_unfinished(session->scope,
+                         bson_strdup("the step ended with a transaction under way: end it with session:commit() or "
+                                     "session:abort(), or use ctx:transaction(f)"));
+}
+
+/* With the scope. */
 static void close_child(lmongo_child_t *child) {
-  lmongo_session_close((lmongo_session_t *)(void *)child);
+  lmongo_session_t *session = (lmongo_session_t *)(void *)child;
+  note_transaction(session);
+  lmongo_session_close(session);
 }
 
 void lmongo_session_close(lmongo_session_t *session) {
@@ -249,6 +260,14 @@ static int session_close(lua_State *L) {
   return 0;
 }
 
+/* Nobody held it any more, and nobody ended its transaction. */
+static int session_gc(lua_State *L) {
+  lmongo_session_t *session = lua_touserdata(L, 1);
+  note_transaction(session);
+  lmongo_session_close(session);
+  return 0;
+}
+
 static int session_tostring(lua_State *L) {
   const lmongo_session_t *session = check_session(L);
   bool busy = session->session && mongoc_client_session_in_transaction(session->session);
@@ -263,6 +282,6 @@ void lmongo_new_session_class(lua_State *L) {
                                      {"close", session_close},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
-      {"__close", session_close}, {"__gc", session_close}, {"__tostring", session_tostring}, {NULL, NULL}};
+      {"__close", session_close}, {"__gc", session_gc}, {"__tostring", session_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_SESSION, "session", methods, meta, NULL);
 }
