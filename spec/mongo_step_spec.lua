@@ -112,4 +112,106 @@ describe("in a step", function()
     assert.is_false(called or false)
     migration:close()
   end)
+
+  describe("that returns", function()
+    -- The failure's cause, and how many documents are there.
+    local function failed(up)
+      local migration <close>, _, settings = migrations.with_step(up)
+      local err = migrations.failure(migration.run, migration)
+      assert.equal("STEP_FAILED", err.code)
+      return err.cause, server.open(settings.mongo.database):collection("users"):count()
+    end
+
+    local UNDER_WAY = "the step ended with a transaction under way: end it with session:commit() or session:abort(), "
+      .. "or use ctx:transaction(f)"
+
+    it("with a transaction under way fails", function()
+      local cause, count = failed(function(ctx)
+        local session = ctx:start_session()
+        session:start_transaction()
+        ctx.mongo:collection("users"):insert_one({ _id = 1 }, { session = session })
+      end)
+      assert.equal(UNDER_WAY, cause.message)
+      assert.equal("UNFINISHED_WRITES", cause.code)
+      assert.equal(0, count)
+    end)
+
+    it("with such a session already collected fails", function()
+      local cause = failed(function(ctx)
+        do
+          local session = ctx:start_session()
+          session:start_transaction()
+          ctx.mongo:collection("users"):insert_one({ _id = 1 }, { session = session })
+        end
+        collectgarbage()
+        collectgarbage()
+      end)
+      assert.equal(UNDER_WAY, cause.message)
+    end)
+
+    it("with its transactions ended is applied", function()
+      local db = run(function(ctx)
+        local users, session = ctx.mongo:collection "users", ctx:start_session()
+        session:start_transaction()
+        users:insert_one({ _id = 1 }, { session = session })
+        session:commit()
+        session:start_transaction()
+        users:insert_one({ _id = 2 }, { session = session })
+        session:abort()
+      end)
+      assert.equal(1, db:collection("users"):count())
+    end)
+
+    it("false, or nil and a value, fails", function()
+      assert.equal("the step returned false, which does not make it fail: raise with error(), or return nothing",
+        failed(function() return false end).message)
+      assert.equal("the step returned nil and 'why': raise what makes a step fail with error()",
+        failed(function() return nil, "why" end).message)
+      assert.equal("the step returned false and 'why': raise what makes a step fail with error()",
+        failed(function() return false, "why" end).message)
+      assert.matches("^the step returned nil and '.*find_one",
+        failed(function(ctx)
+          local users = ctx.mongo:collection "users"
+          return ctx:try(users.find_one, users, { ["$nothing"] = 1 })
+        end).message)
+    end)
+
+    it("anything else is applied", function()
+      run(function() end)
+      run(function() return nil end)
+      run(function() return true, "well" end)
+      run(function() return 0 end)
+    end)
+
+    it("nil and a value out of ctx:transaction undoes it", function()
+      for _, first in ipairs { "nil", "false" } do
+        local cause, count = failed(function(ctx)
+          ctx:transaction(function(session)
+            ctx.mongo:collection("users"):insert_one({ _id = 1 }, { session = session })
+            if first == "false" then return false, "why" end
+            return nil, "why"
+          end)
+        end)
+        assert.equal(("the function of transaction returned %s and 'why': raise what is to undo it with error()")
+          :format(first), cause.message)
+        assert.equal(0, count)
+      end
+    end)
+
+    it("an error object out of ctx:transaction raises it", function()
+      local cause = failed(function(ctx)
+        ctx:transaction(function(session)
+          local users = ctx.mongo:collection "users"
+          return ctx:try(users.find_one, users, { ["$nothing"] = 1 }, { session = session })
+        end)
+      end)
+      assert.equal("find_one", cause.operation)
+    end)
+
+    it("false alone out of ctx:transaction is a result", function()
+      run(function(ctx)
+        assert.is_false(ctx:transaction(function() return false end))
+      end)
+    end)
+  end)
 end)

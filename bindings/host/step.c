@@ -89,6 +89,22 @@ static int find_function(lua_State *L) {
   return 1;
 }
 
+/* (first result, second result): `return nil, "why"` is how Lua's own functions fail, and a step fails by raising alone. */
+static int check_returned(lua_State *L) {
+  bool is_false = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
+  if (!is_false && (!lua_isnil(L, 1) || lua_isnil(L, 2))) return 0;
+  const char *first = is_false ? "false" : "nil";
+  if (lua_isnil(L, 2)) {
+    lua_pushfstring(L, "the step returned %s, which does not make it fail: raise with error(), or return nothing",
+                    first);
+  } else {
+    kit_push_text(L, 2);
+    lua_pushfstring(L, "the step returned %s and '%s': raise what makes a step fail with error()", first,
+                    lua_tostring(L, -1));
+  }
+  return lua_error(L);
+}
+
 bool lhost_step_up(smig_ctx_t *ctx, void *user, smig_error_t *error) {
   const lhost_step_t *step = user;
   lhost_state_t *state = step->state;
@@ -111,7 +127,12 @@ bool lhost_step_up(smig_ctx_t *ctx, void *user, smig_error_t *error) {
     lua_pushlightuserdata(L, user);
     if (lua_pcall(L, 1, 1, handler) == LUA_OK) {
       lua_pushvalue(L, object);
-      done = lua_pcall(L, 1, 0, handler) == LUA_OK;
+      done = lua_pcall(L, 1, 2, handler) == LUA_OK;
+      if (done) {
+        lua_pushcfunction(L, check_returned);
+        lua_insert(L, -3);
+        done = lua_pcall(L, 2, 0, handler) == LUA_OK;
+      }
     }
   }
   /* From here on no hook may raise: the run has ended or goes on, and closing must be complete. */

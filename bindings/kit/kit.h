@@ -46,6 +46,8 @@ void kit_to_error(lua_State *L, int idx, smig_error_t *error);
 /* Message handler for lua_pcall: makes an error object with traceback of whatever was raised; values that are tables or
  * objects are kept as `value`. */
 int kit_message_handler(lua_State *L);
+/* Pushes the text of a raised value; never raises but for memory. */
+void kit_push_text(lua_State *L, int idx);
 /* The C error inside the error object at idx, or NULL when it is no error object. */
 const smig_error_t *kit_test_error(lua_State *L, int idx);
 /* Replaces the plain table at idx, and those in it, by read-only ones: indexing, #, pairs and ipairs work, next does not. */

@@ -25,8 +25,6 @@ bool kit_push_method_name(lua_State *L, int function_idx);
 void kit_push_traceback(lua_State *L, int level);
 /* Pushes "file:line" of the first frame from `level` on that is a script's; nil when there is none. */
 void kit_push_where(lua_State *L, int level);
-/* Pushes the text of a raised value; never raises but for memory. */
-void kit_push_text(lua_State *L, int idx);
 /* Gives the error object at idx its `traceback` and `where`, unless it has them. */
 void kit_attach_traceback(lua_State *L, int idx, int level);
 

@@ -58,6 +58,21 @@ static int handle_message(lua_State *L) {
   return lua_type(L, 1) == LUA_TSTRING ? kit_message_handler(L) : 1;
 }
 
+/* (…results): raises what `return nil, "why"` hands over, as the function would have by error(). */
+static int raise_returned(lua_State *L) {
+  lua_settop(L, 2);
+  if (kit_test_error(L, 2)) return lua_error(L);
+  kit_push_text(L, 2);
+  lua_pushfstring(L, "the function of transaction returned %s and '%s': raise what is to undo it with error()",
+                  lua_isnil(L, 1) ? "nil" : "false", lua_tostring(L, -1));
+  return lua_error(L);
+}
+
+/* Whether the results above `top` are nil or false and an error value. */
+static bool returned_failure(lua_State *L, int top) {
+  return lua_gettop(L) >= top + 2 && !lua_toboolean(L, top + 1) && !lua_isnil(L, top + 2);
+}
+
 /* Runs the function at function_idx; true: it returned, its results are on top. False: it is to be run again. */
 static bool attempt(lua_State *L, loop_t *loop, int function_idx, int session_idx) {
   int top = lua_gettop(L);
@@ -65,6 +80,11 @@ static bool attempt(lua_State *L, loop_t *loop, int function_idx, int session_id
   lua_pushvalue(L, function_idx);
   lua_pushvalue(L, session_idx);
   bool returned = lua_pcall(L, 1, LUA_MULTRET, top + 1) == LUA_OK;
+  if (returned && in_transaction(loop) && returned_failure(L, top + 1)) {
+    lua_pushcfunction(L, raise_returned);
+    lua_insert(L, top + 2);
+    returned = lua_pcall(L, lua_gettop(L) - top - 2, 0, top + 1) == LUA_OK;
+  }
   lua_remove(L, top + 1);
   if (returned) return true;
   const smig_error_t *error = kit_test_error(L, -1);
