@@ -76,6 +76,14 @@ describe("settings", function()
     assert.are.equal("INVALID_OPTIONS", refused(nil).code)
   end)
 
+  it("says what was given", function()
+    assert.are.equal("option 'log' must be a function, not a string", refused({ log = "x" }).message)
+    assert.are.equal("option 'lock.wait_ms' must be an integer, not a string", refused({ lock = { wait_ms = "5s" } }).message)
+    assert.are.equal("option 'target_version' must be a string, not an integer", refused({ target_version = 1 }).message)
+    assert.are.equal("option 'ledger.name' must be a string, not one that is not valid UTF-8 without NUL",
+      refused({ ledger = { name = "a\0b" } }).message)
+  end)
+
   it("leaves the rest to the engine", function()
     assert.are.equal("MISSING_TARGET_VERSION", refused({}).code)
     assert.are.equal("INVALID_VERSION", refused({ target_version = "1" }).code)
@@ -95,6 +103,23 @@ describe("the migration object", function()
       ["migration has no method 'vaildate'; did you mean 'validate'?"] = function() migration:vaildate() end,
       ["migration is read-only: cannot set 'x'"] = function() migration.x = 1 end,
       ["step has no method 'form'; did you mean 'from'?"] = function() migration:step("a"):form("1.0.0") end,
+    } do
+      local raised = failure(mistake)
+      assert.are.equal(message, raised.message)
+      assert.are.equal("argument", raised.category)
+      assert.is_truthy(raised.where:find "host_spec.lua:%d+$")
+    end
+  end)
+
+  it("says where a dot stands in place of a colon", function()
+    local migration = offline()
+    for message, mistake in pairs {
+      ['write m:step("id"):from(...) with a colon'] = function() migration:step("a").from("1.0.0") end,
+      ['write m:step("id"):up(...) with a colon'] = function() migration:step("b").up(function() end) end,
+      ['write m:step("id"):resumable(...) with a colon'] = function() migration:step("c").resumable() end,
+      ["write m:step(...) with a colon"] = function() migration.step("d") end,
+      ["write m:add(...) with a colon"] = function() migration.add { id = "e" } end,
+      ["write smartmigration.new { ... } with a dot"] = function() smartmigration:new {} end,
     } do
       local raised = failure(mistake)
       assert.are.equal(message, raised.message)

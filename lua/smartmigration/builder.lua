@@ -35,7 +35,9 @@ function Builder:up(handler)
   return self.migration
 end
 
-local meta = { __name = "smartmigration.step", __index = strict.index("step", Builder) }
+strict.called_with_colon("smartmigration.step", Builder, 'm:step("id")')
+
+local meta = { __name = "smartmigration.step", __metatable = "smartmigration.step", __index = strict.index("step", Builder) }
 
 -- `append(migration, step)` registers. A step that is never ended by `up` would be missing in silence, so the migration
 -- keeps it.

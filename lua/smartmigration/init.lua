@@ -118,6 +118,8 @@ end
 
 -- --------------------------------------------------------------------- objects
 
+strict.called_with_colon("smartmigration.migration", Migration, "m")
+
 local meta = {
   __name = "smartmigration.migration",
   __metatable = "smartmigration.migration",
@@ -137,6 +139,9 @@ local meta = {
 --   target_version_strategy, newer_ledger, unversioned_data, stop_timeout_ms, offline, migrations = folder,
 --   log = function(level, message, fields)
 function smartmigration.new(settings)
+  if settings == smartmigration then
+    core.raise_argument "write smartmigration.new { ... } with a dot"
+  end
   local flat, folder = options.flatten(settings)
   local migration = setmetatable({
     engine = core.engine(flat),

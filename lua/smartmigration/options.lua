@@ -76,7 +76,9 @@ local function take(flat, path, value)
   local known = KNOWN[path] or refuse_unknown(path)
   local check = CHECKS[known[1]]
   if not check[1](value) then
-    local text = type(value) == "string" and "one that is not valid UTF-8 without NUL" or "a " .. type(value)
+    local wants_text = known[1] == "string" or known[1] == "database"
+    local text = type(value) == "string" and wants_text and "one that is not valid UTF-8 without NUL"
+      or math.type(value) == "integer" and "an integer" or "a " .. type(value)
     refuse("option '%s' must be %s, not %s", path, check[2], text)
   end
   if known[2] then

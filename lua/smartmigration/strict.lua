@@ -22,6 +22,19 @@ function strict.index(kind, methods)
   end
 end
 
+-- Makes each method say so when it is called with a dot: what it gets first is then no object of the class, whose
+-- metatable has `class` as its __metatable. `before` is what the right call begins with.
+function strict.called_with_colon(class, methods, before)
+  for name, method in pairs(methods) do
+    methods[name] = function(self, ...)
+      if getmetatable(self) ~= class then
+        core.raise_argument(("write %s:%s(...) with a colon"):format(before, name))
+      end
+      return method(self, ...)
+    end
+  end
+end
+
 -- The __newindex of such objects.
 function strict.newindex(kind)
   return function(_, name)
