@@ -142,6 +142,14 @@ describe("a cursor", function()
     assert.equal("cursor is closed", caught(cursor).message)
   end)
 
+  it("is no table, and says how it is read", function()
+    local cursor <close> = numbers:find()
+    for _, use in ipairs { ipairs, pairs, function(c) return #c end, function(c) return c[1] end } do
+      local err = caught(function() for _ in use(cursor) do break end end)
+      assert.equal("a cursor is no table: for doc in cursor do ... end, or cursor:all()", err.message)
+    end
+  end)
+
   it("obeys sort, hint, min and max", function()
     local options = { sort = { _id = 1 }, hint = { _id = 1 }, min = { _id = 5 }, max = { _id = 8 } }
     assert.same({ 5, 6, 7 }, ids(numbers:find({}, options)))

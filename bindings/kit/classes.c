@@ -34,12 +34,28 @@ static int class_index(lua_State *L) {
   if (lua_rawget(L, lua_upvalueindex(UPVALUE_METHODS)) != LUA_TNIL) return 1;
   lua_settop(L, 2);
   if (lua_type(L, 2) != LUA_TSTRING) {
+    if (luaL_getmetafield(L, 1, "__pairs") != LUA_TNIL) { /* of a handle that ipairs cannot walk either: it says why */
+      lua_pushvalue(L, 1);
+      lua_call(L, 1, 0);
+    }
     return kit_raise_argument(L, "%s has no field of type %s", lua_tostring(L, lua_upvalueindex(UPVALUE_KIND)),
                               luaL_typename(L, 2));
   }
   const class_info_t *info = lua_touserdata(L, lua_upvalueindex(UPVALUE_INFO));
   if (info->fields && info->fields(L, lua_tostring(L, 2)) == 1) return 1;
   return unknown_name(L);
+}
+
+bool kit_is_method(lua_State *L, const char *name, int function_idx) {
+  function_idx = lua_absindex(L, function_idx);
+  int top = lua_gettop(L);
+  bool found = false;
+  if (luaL_getmetatable(L, name) == LUA_TTABLE && lua_getfield(L, -1, "__index") == LUA_TFUNCTION &&
+      lua_getupvalue(L, -1, UPVALUE_METHODS)) {
+    for (lua_pushnil(L); !found && lua_next(L, -2); lua_pop(L, 1)) found = lua_rawequal(L, -1, function_idx);
+  }
+  lua_settop(L, top);
+  return found;
 }
 
 bool kit_push_method_name(lua_State *L, int function_idx) {

@@ -79,6 +79,8 @@ void kit_box_free(kit_box_t *box);
  */
 void kit_new_class(lua_State *L, const char *name, const char *kind, const luaL_Reg *methods, const luaL_Reg *meta,
                    int (*fields)(lua_State *L, const char *field));
+/* Whether the function at idx is a method of the class registered under `name`. */
+bool kit_is_method(lua_State *L, const char *name, int function_idx);
 /* The nearest of `names` (NULL-terminated) to `name`, or NULL when none is near; knows camelCase for snake_case. */
 const char *kit_suggest(const char *name, const char *const *names);
 

@@ -247,6 +247,11 @@ static int cursor_tostring(lua_State *L) {
   return 1;
 }
 
+/* #cursor, pairs(cursor), and ipairs(cursor), which indexes it */
+static int refuse_as_table(lua_State *L) {
+  return kit_raise_argument(L, "a cursor is no table: for doc in cursor do ... end, or cursor:all()");
+}
+
 static int cursor_field(lua_State *L, const char *field) {
   if (strcmp(field, "alive") != 0) return 0;
   lmongo_cursor_t *cursor = check_cursor(L);
@@ -258,10 +263,8 @@ void lmongo_new_cursor_class(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all}, {"batches", cursor_batches},
       {"explain", cursor_explain}, {"close", cursor_close},       {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__call", cursor_next},
-                                  {"__close", cursor_close},
-                                  {"__gc", cursor_gc},
-                                  {"__tostring", cursor_tostring},
-                                  {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__call", cursor_next},      {"__close", cursor_close},       {"__gc", cursor_gc}, {"__len", refuse_as_table},
+      {"__pairs", refuse_as_table}, {"__tostring", cursor_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_CURSOR, "cursor", methods, meta, cursor_field);
 }
