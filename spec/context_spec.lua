@@ -160,6 +160,20 @@ describe("ctx", function()
     end)
   end)
 
+  it("says how a method is tried, and where collections are", function()
+    migrations.run_step(function(ctx)
+      local users = ctx.mongo:collection "users"
+      local wanted = "ctx:try wants the method, then the collection: ctx:try(c.find_one, c, filter)"
+      assert.are.equal(wanted, failure(function() ctx:try(users.find_one, {}) end).message)
+      assert.are.equal(wanted, failure(function() ctx:try(users.find_one) end).message)
+      assert.are.equal(wanted, failure(function() ctx:try(users:find_one {}) end).message)
+      assert.are.equal(wanted, failure(function() ctx:try() end).message)
+      assert.is_nil(ctx:try(users:find {}))
+      assert.are.equal([[database has no method 'users'; a collection is ctx.mongo:collection "users"]],
+        failure(function() return ctx.mongo.users end).message)
+    end)
+  end)
+
   it("gives sessions and transactions", function()
     migrations.run_step(function(ctx)
       local users = ctx.mongo:collection "users"

@@ -21,6 +21,8 @@ describe("a database", function()
     assert.matches("name of a collection expected", caught(db.collection, db, "").message)
     assert.equal("database has no method 'runCommand'; did you mean 'run_command'?",
       caught(function() return db.runCommand end).message)
+    assert.equal([[database has no method 'users'; a collection is database:collection "users"]],
+      caught(function() return db.users end).message)
   end)
 
   describe("run_command", function()

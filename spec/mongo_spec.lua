@@ -425,6 +425,14 @@ describe("a collection", function()
       caught(function() return users.findOne end).message)
     assert.equal("unknown option 'upsret' for update_one (did you mean 'upsert'?)",
       caught(users.update_one, users, {}, {}, { upsret = true }).message)
+    assert.equal("collection has no method 'insert'; did you mean 'insert_one' or 'insert_many'?",
+      caught(function() return users.insert end).message)
+    assert.equal("collection has no method 'countDocuments'; did you mean 'count'?",
+      caught(function() return users.countDocuments end).message)
+    assert.equal("collection has no method 'nothing_near'", caught(function() return users.nothing_near end).message)
+    assert.equal("model 2 of bulk_write: write insert_one = { document = ... }", caught(function()
+      users:bulk_write { { insert_one = { document = { _id = 1 } } }, { insert_one = { _id = 2 } } }
+    end).message)
     assert.equal("collection is read-only: cannot set 'x'", caught(function() users.x = 1 end).message)
   end)
 end)

@@ -193,7 +193,12 @@ static int finish_try(lua_State *L, int status, lua_KContext ignored) {
 
 static int context_try(lua_State *L) {
   context_check(L, 1);
-  luaL_checkany(L, 2);
+  bool is_function = lua_isfunction(L, 2);
+  bool calls = is_function || luaL_getmetafield(L, 2, "__call") != LUA_TNIL;
+  if (!calls || (is_function && !lua_isuserdata(L, 3) && lmongo_is_method(L, 2))) {
+    return kit_raise_argument(L, "ctx:try wants the method, then the collection: ctx:try(c.find_one, c, filter)");
+  }
+  if (!is_function) lua_pop(L, 1); /* __call */
   lua_pushcfunction(L, kit_message_handler);
   lua_insert(L, 2);
   return finish_try(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, 0, finish_try), 0);

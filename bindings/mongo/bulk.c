@@ -33,6 +33,14 @@ static lmongo_model_kind_t check_model(lua_State *L, int idx, lua_Integer place)
   return LMONGO_INSERT_ONE;
 }
 
+/* The document itself in place of { document = … } is the usual mistake. */
+static void check_insert(lua_State *L, int idx, lua_Integer place) {
+  bool wraps = lua_istable(L, idx) && lua_getfield(L, idx, "document") != LUA_TNIL;
+  lua_settop(L, idx);
+  if (!wraps)
+    kit_raise_argument(L, "model %lld of bulk_write: write insert_one = { document = ... }", (long long)place);
+}
+
 static void push_result(lua_State *L, const bson_t *reply) {
   lua_createtable(L, 0, LMONGO_COUNTS + 1);
   for (int i = 0; i < LMONGO_COUNTS; i++) {
@@ -84,6 +92,7 @@ int lmongo_bulk_write(lua_State *L) {
     lua_geti(L, 2, bulk.place);
     lmongo_model_kind_t kind = check_model(L, top + 1, bulk.place);
     lmongo_model_t model = {0};
+    if (kind == LMONGO_INSERT_ONE) check_insert(L, top + 2, bulk.place);
     lmongo_read_model(L, top + 2, kind, true, &model);
     lmongo_bulk_add(L, &bulk, kind, &model);
     lua_settop(L, top);

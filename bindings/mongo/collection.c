@@ -85,6 +85,24 @@ static int collection_tostring(lua_State *L) {
   return 1;
 }
 
+/* What other drivers and the shell call it, where the name alone is too far from ours. */
+static void suggest_alias(lua_State *L, const char *field) {
+  static const struct {
+    const char *name, *ours;
+  } aliases[] = {{"insert", "'insert_one' or 'insert_many'"},
+                 {"count_documents", "'count'"},
+                 {"countDocuments", "'count'"},
+                 {"update", "'update_one' or 'update_many'"},
+                 {"remove", "'delete_one' or 'delete_many'"},
+                 {"delete", "'delete_one' or 'delete_many'"},
+                 {"find_and_modify", "'find_one_and_update', 'find_one_and_replace' or 'find_one_and_delete'"},
+                 {"findAndModify", "'find_one_and_update', 'find_one_and_replace' or 'find_one_and_delete'"}};
+  for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
+    if (strcmp(field, aliases[i].name) == 0)
+      kit_raise_argument(L, "collection has no method '%s'; did you mean %s?", field, aliases[i].ours);
+  }
+}
+
 static int collection_field(lua_State *L, const char *field) {
   const lmongo_target_t *target = lmongo_check_collection(L);
   if (strcmp(field, "name") == 0)
@@ -92,8 +110,12 @@ static int collection_field(lua_State *L, const char *field) {
   else if (strcmp(field, "namespace") == 0)
     lua_pushstring(L, target->ns);
   else
-    return 0;
+    return suggest_alias(L, field), 0;
   return 1;
+}
+
+bool lmongo_is_method(lua_State *L, int function_idx) {
+  return kit_is_method(L, LMONGO_COLLECTION, function_idx) || kit_is_method(L, LMONGO_DATABASE, function_idx);
 }
 
 void lmongo_new_collection_class(lua_State *L) {

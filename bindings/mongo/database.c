@@ -191,29 +191,37 @@ static int database_tostring(lua_State *L) {
   return 1;
 }
 
+static const luaL_Reg methods[] = {{"with", lmongo_with},
+                                   {"client", client},
+                                   {"collection", collection},
+                                   {"run_command", run_command},
+                                   {"aggregate", lmongo_aggregate},
+                                   {"list_collections", list_collections},
+                                   {"collection_names", collection_names},
+                                   {"has_collection", has_collection},
+                                   {"create_collection", lmongo_create_collection},
+                                   {"modify_collection", modify_collection},
+                                   {"drop", drop},
+                                   {"start_session", start_session},
+                                   {"transaction", transaction},
+                                   {"watch", lmongo_watch},
+                                   {"gridfs", lmongo_gridfs},
+                                   {NULL, NULL}};
+
 static int database_field(lua_State *L, const char *field) {
-  if (strcmp(field, "name") != 0) return 0;
-  lua_pushstring(L, lmongo_check_db(L)->database);
-  return 1;
+  const lmongo_target_t *target = lmongo_check_db(L);
+  if (strcmp(field, "name") == 0) {
+    lua_pushstring(L, target->database);
+    return 1;
+  }
+  const char *names[sizeof methods / sizeof *methods];
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) names[i] = methods[i].name;
+  if (kit_suggest(field, names)) return 0; /* the class says which */
+  return kit_raise_argument(L, "database has no method '%s'; a collection is %s:collection \"%s\"", field,
+                            target->scope->ctx ? "ctx.mongo" : "database", field);
 }
 
 void lmongo_new_database_class(lua_State *L) {
-  static const luaL_Reg methods[] = {{"with", lmongo_with},
-                                     {"client", client},
-                                     {"collection", collection},
-                                     {"run_command", run_command},
-                                     {"aggregate", lmongo_aggregate},
-                                     {"list_collections", list_collections},
-                                     {"collection_names", collection_names},
-                                     {"has_collection", has_collection},
-                                     {"create_collection", lmongo_create_collection},
-                                     {"modify_collection", modify_collection},
-                                     {"drop", drop},
-                                     {"start_session", start_session},
-                                     {"transaction", transaction},
-                                     {"watch", lmongo_watch},
-                                     {"gridfs", lmongo_gridfs},
-                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", database_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_DATABASE, "database", methods, meta, database_field);
 }

@@ -42,6 +42,8 @@ void lmongo_push_database(lua_State *L, int scope_idx, const char *name);
 /* ctx:start_session and ctx:transaction: the same as the methods of a database handle. They return the number of results pushed. */
 int lmongo_start_session(lua_State *L, int scope_idx, int options_idx);
 int lmongo_transaction(lua_State *L, int scope_idx, int function_idx, int options_idx);
+/* Whether the function at idx is a method of collection or database handles. */
+bool lmongo_is_method(lua_State *L, int function_idx);
 /* The connection and name of the database handle at idx (raises when it is none): for smartmigration.new{mongo={database=db}}. */
 smig_mongo_connection_t *lmongo_check_database(lua_State *L, int idx, const char **name);
 
