@@ -34,6 +34,22 @@ static int new_array(lua_State *L) {
   return 1;
 }
 
+/* The module has no such name: bson.ObjectId is taken for a mistake, not for nil. */
+static int unknown_name(lua_State *L) {
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  size_t count = 0;
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) count++;
+  const char **names = lua_newuserdatauv(L, (count + 1) * sizeof *names, 0);
+  size_t used = 0;
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    if (lua_type(L, -2) == LUA_TSTRING) names[used++] = lua_tostring(L, -2); /* lives as long as the module */
+  }
+  names[used] = NULL;
+  const char *name = lua_tostring(L, 2), *near = kit_suggest(name, names);
+  if (near) return kit_raise_argument(L, "bson has no '%s'; did you mean '%s'?", name, near);
+  return kit_raise_argument(L, "bson has no '%s'", name);
+}
+
 static void open_builders(lua_State *L) {
   static const luaL_Reg functions[] = {{"doc", new_document}, {"array", new_array}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
@@ -58,6 +74,10 @@ int luaopen_smartmigration_bson(lua_State *L) {
   lbson_open_operations(L);
   lbson_open_json(L);
   open_builders(L);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, unknown_name);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &module_key);
   return 1;
