@@ -12,6 +12,18 @@ local function refused(place, words, message)
   return result
 end
 
+describe("durations", function()
+  it("are rounded for people", function()
+    for ms, shown in pairs {
+      [999] = "999 ms", [4786] = "4.8 s", [59949] = "59.9 s", [59950] = "1m 00s", [119600] = "2m 00s",
+      [3599499] = "59m 59s", [3599500] = "1h 00m", [7229999] = "2h 00m",
+    } do
+      local text = ("package.path = 'lua/?.lua' print(require('smartmigration.durations').format(%d))"):format(ms)
+      assert.are.equal(shown .. "\n", process.run({ "lua5.4", "-e", text }).out)
+    end
+  end)
+end)
+
 describe("words", function()
   local place <const> = cli.place { ["migrations/1.lua"] = STEP }
   teardown(function() place:close() end)
@@ -24,6 +36,16 @@ describe("words", function()
     refused(place, { "run", "--lock-wait" }, "option '--lock-wait' requires an argument")
     refused(place, { "run", "--json=yes" }, "option '--json' does not take arguments")
     refused(place, { "help", "everything" }, "there is no command 'everything' to explain")
+  end)
+
+  it("answers --version and -v as it answers version", function()
+    local out = place:run({ "version" }).out
+    assert.is_truthy(out:find "^smartmigration%-lua %d")
+    for _, word in ipairs { "--version", "-v" } do
+      local result = place:run { word }
+      assert.are.equal(0, result.status, result.err)
+      assert.are.equal(out, result.out)
+    end
   end)
 
   it("suggests what may have been meant", function()

@@ -22,16 +22,17 @@ function durations.parse(text, or_forever)
   return math.tointeger(digits) * factor
 end
 
--- For people: "333 ms", "12.3 s", "2m 03s", "1h 02m".
+-- For people, rounded: "333 ms", "12.3 s", "2m 03s", "1h 02m".
 function durations.format(ms)
+  local tenths, seconds, minutes = (ms + 50) // 100, (ms + 500) // 1000, (ms + 30000) // 60000
   if ms < 1000 then
     return ("%d ms"):format(ms)
-  elseif ms < 60 * 1000 then
-    return ("%.1f s"):format(ms // 100 / 10)
-  elseif ms < 60 * 60 * 1000 then
-    return ("%dm %02ds"):format(ms // 60000, ms // 1000 % 60)
+  elseif tenths < 600 then
+    return ("%.1f s"):format(tenths / 10)
+  elseif seconds < 3600 then
+    return ("%dm %02ds"):format(seconds // 60, seconds % 60)
   end
-  return ("%dh %02dm"):format(ms // 3600000, ms // 60000 % 60)
+  return ("%dh %02dm"):format(minutes // 60, minutes % 60)
 end
 
 return durations

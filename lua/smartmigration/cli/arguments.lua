@@ -126,6 +126,9 @@ end
 
 -- { command, topic, options = { setting name = text, or true for a switch } }
 function arguments.parse(words)
+  if #words == 1 and (words[1] == "--version" or words[1] == "-v") then
+    return settle({ "version" }, {}) -- what every program answers
+  end
   local has_options = false
   for _, word in ipairs(words) do
     has_options = has_options or word:sub(1, 1) == "-"
