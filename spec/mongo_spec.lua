@@ -420,6 +420,18 @@ describe("a collection", function()
     assert.is_true(seen >= 16, seen .. " commands were seen")
   end)
 
+  it("tells what a validator found wrong, never the value", function()
+    local checked = users.name .. "_checked"
+    db:create_collection(checked, { validator = { ["$jsonSchema"] = {
+      required = { "name" }, properties = { age = { bsonType = "int" } },
+    } } })
+    local people = db:collection(checked)
+    local err = caught(people.insert_one, people, { name = "x", age = "topsecret" })
+    assert.matches("property 'age': bsonType: type did not match%)$", err.message)
+    assert.is_nil(err.message:find("topsecret", 1, true))
+    assert.matches("property 'name' is missing%)$", caught(people.insert_one, people, { age = bson.int32(1) }).message)
+  end)
+
   it("suggests what was meant", function()
     assert.equal("collection has no method 'findOne'; did you mean 'find_one'?",
       caught(function() return users.findOne end).message)

@@ -73,6 +73,9 @@ void lmongo_check_scope(lua_State *L, lmongo_scope_t *scope, const char *kind);
 void lmongo_make_error(lmongo_scope_t *scope, smig_error_t *error, const char *phrase, const char *ns,
                        const bson_t *reply, const bson_error_t *cause);
 
+/* The first thing that a validator found wrong ("property 'age': bsonType: …"), to free; NULL: the reply tells nothing. */
+char *lmongo_validation_text(const bson_t *reply);
+
 /* ----------------------------------------------------------------- handles */
 
 /* What `with` changes. */

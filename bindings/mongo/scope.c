@@ -12,6 +12,8 @@
 
 #define SCOPE "smartmigration.mongo.scope"
 
+enum { DOCUMENT_VALIDATION_FAILURE = 121 };
+
 void lmongo_link(lmongo_scope_t *scope, lmongo_child_t *child) {
   child->previous = NULL;
   child->next = scope->children;
@@ -125,6 +127,13 @@ void lmongo_make_error(lmongo_scope_t *scope, smig_error_t *error, const char *p
     bson_free(error->message);
     error->message = sentence;
   }
+  char *why = cause && cause->code == DOCUMENT_VALIDATION_FAILURE ? lmongo_validation_text(reply) : NULL;
+  if (why && error->message) {
+    char *with_why = bson_strdup_printf("%s (%s)", error->message, why);
+    bson_free(error->message);
+    error->message = with_why;
+  }
+  bson_free(why);
   bson_free(begins);
   bson_free(operation);
 }
