@@ -93,7 +93,7 @@ describe("ctx", function()
     assert.are.equal(3, line.fields.count)
     assert.are.equal("only", line.fields.step)
     assert.is_truthy(said(lines, "null"))
-    assert.are.equal("info", said(lines, "one\t2").level)
+    assert.are.equal("info", said(lines, "one 2").level)
   end)
 
   it("does not fail by its logger, and the logger's own print is the host's", function()

@@ -71,7 +71,7 @@ static int guarded_print(lua_State *L) {
   luaL_Buffer line;
   luaL_buffinit(L, &line);
   for (int i = 1; i <= count; i++) {
-    if (i > 1) luaL_addchar(&line, '\t');
+    if (i > 1) luaL_addchar(&line, ' '); /* a log line has no tab */
     luaL_tolstring(L, i, NULL);
     luaL_addvalue(&line);
   }
