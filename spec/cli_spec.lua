@@ -176,6 +176,11 @@ describe("run", function()
     assert.is_nil(result.err:find("\27", 1, true), "a control character of a step reached the terminal")
   end)
 
+  it("shows the code of what a step failed of", function()
+    local here <close> = place((A:gsub("insert_one { _id = \"a\" }", "insert_many { { _id = 1 }, { _id = 1 } }")))
+    shows(ends_with(1, here:run { "run" }).err, "(STEP_FAILED: DuplicateKey)")
+  end)
+
   it("has the result beside the error in the JSON of a failure", function()
     local here <close> = place(A, FAILING, LAST)
     local run = ends_with(1, here:run { "run", "--json" }).json

@@ -18,6 +18,7 @@ local function describe(raised)
     local cause = raised.cause
     return {
       code = raised.code, message = raised.message, details = raised.details or {},
+      cause_code = cause and cause.code,
       traceback = cause and cause.traceback or raised.traceback, where = cause and cause.where or raised.where,
     }
   end

@@ -76,9 +76,11 @@ local HINTS = {
 
 function failure.lines(fault, style)
   local details = fault.details
-  local lines = {
-    ("%s %s (%s)"):format(style:paint("red", "error:"), text.escape(fault.message), text.escape(fault.code)),
-  }
+  local code = text.escape(fault.code)
+  if fault.code == "STEP_FAILED" and fault.cause_code and fault.cause_code ~= "SCRIPT_ERROR" then
+    code = code .. ": " .. text.escape(fault.cause_code)
+  end
+  local lines = { ("%s %s (%s)"):format(style:paint("red", "error:"), text.escape(fault.message), code) }
   if fault.code == "STEP_FAILED" or fault.code == "STEP_LOAD_FAILED" then
     append(lines, excerpt(fault.where, style))
     append(lines, traceback_lines(fault.traceback))
