@@ -150,8 +150,8 @@ describe("a live holder", function()
   it("would be taken over if a holder counted as dead without proof", function()
     local p <close> = project.new({ ["1.lua"] = project.step("long", "1.0.0", "1.1.0", SPIN) }, { dev = true })
     local child <close> = holding(p, { "run" })
-    p.db:collection("things"):insert_one { _id = "stop" }
     child:kill "STOP"
+    p.db:collection("things"):insert_one { _id = "stop" }
     local second = p:run { "run", "--lock-wait", "1500ms", env = { SMIG_FAULT = "early-take-over" } }
     child:kill "CONT"
     assert.are.equal(0, second.status, second.out .. second.err)
