@@ -10,7 +10,8 @@ local function chain()
   end)
 end
 
--- With `options` nothing is asserted. Runs `rounds` rounds of `count` processes on fresh databases; returns how many rounds saw an effect more than once.
+-- With `options` nothing is asserted. Runs `rounds` rounds of `count` processes on fresh databases; returns how many rounds saw
+-- an effect more than once.
 local function race(count, existing, rounds, options)
   local doubles = 0
   local p <close> = project.new(chain(), options)

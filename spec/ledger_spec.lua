@@ -221,7 +221,8 @@ describe("ledger and chain that disagree", function()
 
   it("are refused for a foreign ledger", function()
     refused({ ["1.lua"] = project.step("ours", "1.0.0", "2.0.0"), ["2.lua"] = project.step("next", "2.0.0", "3.0.0") },
-      { currentVersion = "2.0.0", steps = { theirs = entry("theirs", "1.0.0", "1.5.0"), other = entry("other", "1.5.0", "2.0.0") } },
+      { currentVersion = "2.0.0",
+        steps = { theirs = entry("theirs", "1.0.0", "1.5.0"), other = entry("other", "1.5.0", "2.0.0") } },
       "theirs", "other", "ledger_name")
   end)
 

@@ -22,7 +22,8 @@ local OFFLINE = [[
     if tostring(failure):find "not enough memory" then error(failure, 0) end
     return failure
   end
-  local document = bson.doc { a = 1, b = { 1, { x = "y" } }, c = bson.array { bson.objectid() }, d = { e = { f = bson.date(5) } } }
+  local document = bson.doc { a = 1, b = { 1, { x = "y" } }, c = bson.array { bson.objectid() },
+    d = { e = { f = bson.date(5) } } }
   document.a, document.b[3], document.new, document.c, document.d.e.f = 5, { z = 1 }, "x", nil, 2.5
   assert(bson.equal(bson.from_bytes(bson.to_bytes(document)), document))
   local text = bson.json(document) .. tostring(document) .. #bson.to_table(document).b

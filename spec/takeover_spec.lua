@@ -231,7 +231,9 @@ describe("SIGTERM", function()
     return ledger
   end
 
-  it("stops a pure Lua loop", function() interrupted("while true do pcall(function() while true do end end) end", "TERM", 143) end)
+  it("stops a pure Lua loop", function()
+    interrupted("while true do pcall(function() while true do end end) end", "TERM", 143)
+  end)
 
   it("ends a long command after the stop time-out", function()
     interrupted("ctx.mongo:collection('things'):update_many({ ['$where'] = 'sleep(60000) || true' }, { ['$set'] = { x = 1 } })",
@@ -266,7 +268,8 @@ describe("a server that freezes", function()
   it("ends the run when the lease has run out", function()
     local own <close> = server.start()
     local p <close> = project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0",
-      "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\nwhile true do ctx.mongo:collection('things'):find_one { _id = 'x' } end") },
+      "ctx.mongo:collection('things'):insert_one { _id = 'begun' }\n" ..
+      "while true do ctx.mongo:collection('things'):find_one { _id = 'x' } end") },
       { uri = own.uri, flags = { "--lock-ttl", "2s" } })
     local child <close> = p:start { "run" }
     wait_for("the step to run", function() return p.db:collection("things"):find_one { _id = "begun" } end)

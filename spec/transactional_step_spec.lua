@@ -166,8 +166,8 @@ describe("a transactional step", function()
       p.db:drop()
       p.db:create_collection "a"
       p.db:collection("counter"):insert_one { _id = "n", n = 0 }
-      local result = p:run { "run", prefix = { "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto,sendmsg,write,writev",
-        "-e", ("inject=sendto,sendmsg,writev:signal=SIGKILL:when=%d"):format(k) } }
+      local result = p:run { "run", prefix = { "strace", "-f", "-qq", "-o", "/dev/null",
+        "-e", "trace=sendto,sendmsg,writev", "-e", ("inject=sendto,sendmsg,writev:signal=SIGKILL:when=%d"):format(k) } }
       local inserted, counted = effects(p)
       local done = (p:ledger() or {}).currentVersion == "1.1.0"
       assert.are.equal(done and 1 or 0, inserted, "killed at " .. k)

@@ -1,6 +1,6 @@
 -- A throw-away project for one spec: a folder of migrations, a database, and the binary run over them.
 --
---   local p <close> = project.new { ["0001-a.lua"] = project.step("a", "1.0.0", "1.1.0", "ctx.mongo:collection('c'):insert_one { n = 1 }") }
+--   local p <close> = project.new { ["0001-a.lua"] = project.step("a", "1.0.0", "1.1.0", "ctx.log:info 'here'") }
 --   local result = p:run { "plan" }            -- the binary with --json; result.json is the parsed document
 --   local child <close> = p:start { "run" }    -- a child process (spec.support.process)
 --   p.db                                       -- a handle of the database from a client that is no part of what is under test
