@@ -145,7 +145,10 @@ describe("a cursor", function()
   it("is no table, and says how it is read", function()
     local cursor <close> = numbers:find()
     for _, use in ipairs { ipairs, pairs, function(c) return #c end, function(c) return c[1] end } do
-      local err = caught(function() return use(cursor) end)
+      local err = caught(function()
+        local step, state, first = use(cursor)
+        return step(state, first)
+      end)
       assert.equal("a cursor is no table: for doc in cursor do ... end, or cursor:all()", err.message)
     end
   end)
