@@ -1,6 +1,7 @@
 -- bson: values and documents. Bytes are built here by hand (string.pack), so that encoder and reader are judged by
 -- something else.
 local bson = require "smartmigration.bson"
+local process = require "spec.support.process"
 
 -- ---------------------------------------------------------------------- bytes
 
@@ -266,11 +267,10 @@ describe("plain tables", function()
       for i = 1, 50 do t["k" .. i] = i end io.write(bson.json(t))]]):format(package.cpath)
     local first
     for _ = 1, 100 do
-      local process = io.popen("lua5.4 -e '" .. script:gsub("'", "'\\''") .. "'")
-      local text = process:read "a"
-      assert.is_true(process:close())
-      first = first or text
-      assert.equal(first, text)
+      local result = process.run { "lua5.4", "-e", script }
+      assert.equal(0, result.status, result.err)
+      first = first or result.out
+      assert.equal(first, result.out)
     end
     assert.truthy(first:find('"k1":1', 1, true))
   end)
