@@ -59,10 +59,16 @@ static int32_t time_to_connect(const smig_mongo_connection_t *connection) {
   return time < 1 ? 1 : (int32_t)time;
 }
 
-static mongoc_stream_t *open_stream(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *user,
-                                    bson_error_t *error) {
-  (void)uri;
-  smig_mongo_connection_t *connection = user;
+/*
+ * A stream on which everything fails. libmongoc retries a known server's check while it holds its topology's lock, and a
+ * failing initiator would make it take that lock a second time and wait for ever; a stream that fails is reported later.
+ */
+static mongoc_stream_t *dead_stream(void) {
+  return mongoc_stream_socket_new(mongoc_socket_new(AF_INET, SOCK_STREAM, 0));
+}
+
+static mongoc_stream_t *connect_to(smig_mongo_connection_t *connection, const mongoc_host_list_t *host,
+                                   bson_error_t *error) {
   int refusal = smig_stream_refusal(&connection->gate);
   if (refusal) {
     if (refusal == ETIMEDOUT) connection->gate.timed_out = true;
@@ -71,9 +77,16 @@ static mongoc_stream_t *open_stream(const mongoc_uri_t *uri, const mongoc_host_l
     return NULL;
   }
   mongoc_uri_set_option_as_int32(connection->connect_uri, MONGOC_URI_CONNECTTIMEOUTMS, time_to_connect(connection));
-  mongoc_stream_t *stream =
-      mongoc_client_default_stream_initiator(connection->connect_uri, host, connection->client, error);
-  if (stream) smig_stream_guard(stream, &connection->gate);
+  return mongoc_client_default_stream_initiator(connection->connect_uri, host, connection->client, error);
+}
+
+static mongoc_stream_t *open_stream(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *user,
+                                    bson_error_t *error) {
+  (void)uri;
+  smig_mongo_connection_t *connection = user;
+  mongoc_stream_t *stream = connect_to(connection, host, error);
+  if (!stream) stream = dead_stream();
+  smig_stream_guard(stream, &connection->gate);
   return stream;
 }
 
