@@ -21,10 +21,10 @@ void lbson_push_table(lua_State *L, const bson_t *document);
 
 /* What a value is for: decides what an empty table means and whether order matters. */
 typedef enum lbson_role {
-  LBSON_DOCUMENT, /* filter, update, document to insert, options: an empty table is {} */
-  LBSON_ARRAY,    /* an array is expected: an empty table is [] */
+  LBSON_DOCUMENT,             /* filter, update, document to insert, options: an empty table is {} */
+  LBSON_ARRAY,                /* an array is expected: an empty table is [] */
   LBSON_PIPELINE_OR_DOCUMENT, /* update: a sequence is a pipeline */
-  LBSON_ORDERED   /* sort, hint, index keys, commands: order matters, a plain table with two keys raises */
+  LBSON_ORDERED               /* sort, hint, index keys, commands: order matters, a plain table with two keys raises */
 } lbson_role_t;
 
 /*

@@ -8,7 +8,8 @@
 
 enum { STEP = 2, FILE_NAME = 3, CHECKSUM = 4 };
 
-static const char *const keys[] = {"id", "from", "to", "description", "compatible_from", "resumable", "transaction", "up", NULL};
+static const char *const keys[] = {"id",        "from",        "to", "description", "compatible_from",
+                                   "resumable", "transaction", "up", NULL};
 
 /* Where the step stands: the file given, and the line of its `up` when that stands in this file. */
 typedef struct place {

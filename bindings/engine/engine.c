@@ -258,9 +258,11 @@ int luaopen_smartmigration_core(lua_State *L) {
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", engine_gc}, {"__close", method_close}, {"__tostring", engine_tostring}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"engine", engine_new},   {"raise", core_raise}, {"raise_argument", core_raise_argument},
-      {"suggest", core_suggest}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"engine", engine_new},
+                                       {"raise", core_raise},
+                                       {"raise_argument", core_raise_argument},
+                                       {"suggest", core_suggest},
+                                       {NULL, NULL}};
   kit_new_class(L, ENGINE, "migration", methods, meta, NULL);
   luaL_newlib(L, functions);
   push_codes(L);

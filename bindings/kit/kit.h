@@ -87,19 +87,19 @@ const char *kit_suggest(const char *name, const char *const *names);
 /* ------------------------------------------------------------------ options */
 
 typedef enum kit_option_type {
-  KIT_BOOLEAN,  /* bool */
-  KIT_INTEGER,  /* int64_t; a float with an integral value is accepted */
-  KIT_STRING,   /* const char *, valid while the options table is */
-  KIT_INDEX,    /* int: absolute stack index of the value, pushed; for documents, functions and handles */
+  KIT_BOOLEAN, /* bool */
+  KIT_INTEGER, /* int64_t; a float with an integral value is accepted */
+  KIT_STRING,  /* const char *, valid while the options table is */
+  KIT_INDEX,   /* int: absolute stack index of the value, pushed; for documents, functions and handles */
 } kit_option_type_t;
 
 typedef struct kit_option {
   const char *name;
   kit_option_type_t type;
-  size_t offset;   /* of the member in the caller's struct */
-  int64_t min;     /* of an integer, when max > min */
+  size_t offset; /* of the member in the caller's struct */
+  int64_t min;   /* of an integer, when max > min */
   int64_t max;
-  size_t set;      /* 0, or the offset of a bool member: set when the option was given */
+  size_t set; /* 0, or the offset of a bool member: set when the option was given */
 } kit_option_t;
 
 /*

@@ -10,7 +10,7 @@
 typedef struct smig_chain {
   smig_step_t *steps; /* strings are owned copies; id may hold a NUL (id_length is always set) */
   size_t count, capacity;
-  bool valid; /* a validated chain's versions are normalized */
+  bool valid;         /* a validated chain's versions are normalized */
   smig_index_t by_id; /* of a validated chain */
 } smig_chain_t;
 

@@ -37,19 +37,19 @@ typedef struct smig_ledger_state {
   smig_entry_t *entries;       /* in stored order */
   size_t entry_count;
   smig_index_t by_id;
-  uint8_t *bytes;              /* owned: what everything here points into */
-  char **texts;                /* owned: dates of entries that were no strings, NULL at the end */
+  uint8_t *bytes; /* owned: what everything here points into */
+  char **texts;   /* owned: dates of entries that were no strings, NULL at the end */
   size_t text_count;
   const char *bootstrap_version; /* NULL: not recorded */
-  bool has_leftovers;          /* a dead holder's commands may still run */
+  bool has_leftovers;            /* a dead holder's commands may still run */
   struct {
-    const char *holder;        /* NULL: nobody */
+    const char *holder;                                         /* NULL: nobody */
     char acquired_at[SMIG_ISO_SIZE], expires_at[SMIG_ISO_SIZE]; /* "" when missing or unreadable */
-    int64_t fence;             /* 0: none yet */
-    int64_t ttl_ms;            /* the holder's; 0: not recorded */
-    const char *user;          /* the holder's database user; NULL: not recorded */
-    smig_expiry_t expiry;      /* as the backend's clock says */
-    bool clock_doubtful;       /* that clock is not one clock (mongos): watch for a full TTL besides */
+    int64_t fence;                                              /* 0: none yet */
+    int64_t ttl_ms;                                             /* the holder's; 0: not recorded */
+    const char *user;                                           /* the holder's database user; NULL: not recorded */
+    smig_expiry_t expiry;                                       /* as the backend's clock says */
+    bool clock_doubtful; /* that clock is not one clock (mongos): watch for a full TTL besides */
   } lock;
 } smig_ledger_state_t;
 

@@ -18,16 +18,16 @@ typedef struct smig_plan_options {
 typedef struct smig_planned_step {
   const smig_step_t *step; /* NULL: the bridge */
   char *id, *from, *to;
-  bool skip_forward;       /* from < current < to */
+  bool skip_forward; /* from < current < to */
 } smig_planned_step_t;
 
 typedef struct smig_resolved {
-  char *current_version_before;       /* NULL: nothing recorded */
+  char *current_version_before; /* NULL: nothing recorded */
   char *effective_current_version;
   char *bootstrap_version_to_persist; /* NULL: none */
   smig_bootstrap_mode_t bootstrap_mode;
   bool was_fresh_install;
-  bool assumed_unversioned; /* chain-start over data that is not fresh: warn */
+  bool assumed_unversioned;  /* chain-start over data that is not fresh: warn */
   bool newer_but_compatible; /* nothing to do: warn */
   smig_planned_step_t *planned;
   size_t planned_count;

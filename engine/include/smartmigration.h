@@ -57,37 +57,37 @@ extern "C" {
  * Every code of the engine: X(name, exit status of the command line, when it is raised). The one table of codes.
  * The names are stable.
  */
-#define SMIG_CODES(X)                                                                                              \
-  X(INVALID_OPTIONS, 2, "an option is unknown, of the wrong type or out of its range")                             \
-  X(MISSING_TARGET_VERSION, 2, "no target version is given")                                                       \
-  X(INVALID_VERSION, 3, "a version is not a semver string")                                                        \
-  X(NO_RESOURCES, 2, "neither MongoDB nor S3 is given")                                                            \
-  X(LEDGER_BACKEND_MISMATCH, 2, "the ledger's backend has no resource")                                            \
-  X(INVALID_TARGET_VERSION_STRATEGY, 2, "the target version strategy is neither strict nor bridge")                \
-  X(STEP_LOAD_FAILED, 2, "a migration file or folder cannot be loaded")                                            \
-  X(INVALID_STEP_ID, 3, "a step's id, or the key of a checkpoint, is not acceptable")                              \
-  X(DUPLICATE_STEP_ID, 3, "two steps have one id")                                                                 \
-  X(STEP_MISSING_FROM, 3, "a step has no from version")                                                            \
-  X(STEP_MISSING_TO, 3, "a step has no to version")                                                                \
-  X(INVALID_STEP_HANDLER, 3, "a step's up is not a function")                                                      \
-  X(NON_INCREASING_STEP, 3, "a step's from is not below its to")                                                   \
-  X(CHAIN_NOT_CONTIGUOUS, 3, "a step's from is not the to of the step before it")                                  \
-  X(CHAIN_NOT_AT_CURRENT, 3, "the data is older than the first step's from")                                       \
-  X(TARGET_NOT_REACHABLE, 3, "the chain has no way from the current version to the target")                        \
-  X(DOWNGRADE_NOT_SUPPORTED, 3, "the data is newer than the target and not compatible with it")                    \
-  X(UNVERSIONED_DATA, 2, "there is data but no ledger, and the options forbid to assume its version")              \
-  X(LEDGER_ELSEWHERE, 2, "this program's ledger is stored under another name")                                     \
-  X(LEDGER_CHAIN_MISMATCH, 6, "what the ledger recorded and the chain disagree")                                   \
-  X(LEDGER_CORRUPT, 5, "the ledger's content has the wrong shape")                                                 \
-  X(LEDGER_IO, 5, "the ledger could not be read or written")                                                       \
-  X(CONNECTION_FAILED, 5, "the server could not be reached or refused the credentials")                            \
-  X(UNSUPPORTED_SERVER, 5, "the server cannot do what the engine needs")                                           \
-  X(LOCK_TIMEOUT, 4, "another run held the lock for longer than the wait allowed")                                 \
-  X(LOCK_LOST, 4, "the run lost the lock and was stopped")                                                         \
-  X(STEP_FAILED, 1, "a step raised an error")                                                                      \
-  X(INTERRUPTED, 130, "the run was asked to stop")                                                                 \
-  X(CHECKPOINT_NOT_RESUMABLE, 1, "a step that is not resumable used ctx.checkpoint")                               \
-  X(CHECKPOINT_TOO_LARGE, 1, "a checkpoint is over 1 MiB, or the ledger over 12 MiB")                              \
+#define SMIG_CODES(X)                                                                                                  \
+  X(INVALID_OPTIONS, 2, "an option is unknown, of the wrong type or out of its range")                                 \
+  X(MISSING_TARGET_VERSION, 2, "no target version is given")                                                           \
+  X(INVALID_VERSION, 3, "a version is not a semver string")                                                            \
+  X(NO_RESOURCES, 2, "neither MongoDB nor S3 is given")                                                                \
+  X(LEDGER_BACKEND_MISMATCH, 2, "the ledger's backend has no resource")                                                \
+  X(INVALID_TARGET_VERSION_STRATEGY, 2, "the target version strategy is neither strict nor bridge")                    \
+  X(STEP_LOAD_FAILED, 2, "a migration file or folder cannot be loaded")                                                \
+  X(INVALID_STEP_ID, 3, "a step's id, or the key of a checkpoint, is not acceptable")                                  \
+  X(DUPLICATE_STEP_ID, 3, "two steps have one id")                                                                     \
+  X(STEP_MISSING_FROM, 3, "a step has no from version")                                                                \
+  X(STEP_MISSING_TO, 3, "a step has no to version")                                                                    \
+  X(INVALID_STEP_HANDLER, 3, "a step's up is not a function")                                                          \
+  X(NON_INCREASING_STEP, 3, "a step's from is not below its to")                                                       \
+  X(CHAIN_NOT_CONTIGUOUS, 3, "a step's from is not the to of the step before it")                                      \
+  X(CHAIN_NOT_AT_CURRENT, 3, "the data is older than the first step's from")                                           \
+  X(TARGET_NOT_REACHABLE, 3, "the chain has no way from the current version to the target")                            \
+  X(DOWNGRADE_NOT_SUPPORTED, 3, "the data is newer than the target and not compatible with it")                        \
+  X(UNVERSIONED_DATA, 2, "there is data but no ledger, and the options forbid to assume its version")                  \
+  X(LEDGER_ELSEWHERE, 2, "this program's ledger is stored under another name")                                         \
+  X(LEDGER_CHAIN_MISMATCH, 6, "what the ledger recorded and the chain disagree")                                       \
+  X(LEDGER_CORRUPT, 5, "the ledger's content has the wrong shape")                                                     \
+  X(LEDGER_IO, 5, "the ledger could not be read or written")                                                           \
+  X(CONNECTION_FAILED, 5, "the server could not be reached or refused the credentials")                                \
+  X(UNSUPPORTED_SERVER, 5, "the server cannot do what the engine needs")                                               \
+  X(LOCK_TIMEOUT, 4, "another run held the lock for longer than the wait allowed")                                     \
+  X(LOCK_LOST, 4, "the run lost the lock and was stopped")                                                             \
+  X(STEP_FAILED, 1, "a step raised an error")                                                                          \
+  X(INTERRUPTED, 130, "the run was asked to stop")                                                                     \
+  X(CHECKPOINT_NOT_RESUMABLE, 1, "a step that is not resumable used ctx.checkpoint")                                   \
+  X(CHECKPOINT_TOO_LARGE, 1, "a checkpoint is over 1 MiB, or the ledger over 12 MiB")                                  \
   X(NO_DB_CONFIGURED, 1, "a session was asked for without MongoDB")
 
 typedef enum smig_code {
@@ -117,7 +117,8 @@ typedef struct smig_error {
   void (*value_free)(void *value);
 } smig_error_t;
 
-#define SMIG_ERROR_INIT {SMIG_OK, NULL, NULL, NULL, NULL, NULL}
+#define SMIG_ERROR_INIT                                                                                                \
+  { SMIG_OK, NULL, NULL, NULL, NULL, NULL }
 
 /* Frees what the error holds and makes it SMIG_ERROR_INIT again. */
 SMIG_API void smig_error_release(smig_error_t *error);
@@ -156,23 +157,23 @@ typedef struct smig_options {
     /* Instead of `uri`: a connection opened by the Lua binding, see mongo/connection.h. It is never closed. */
     struct smig_mongo_connection *connection;
   } mongo;
-  const char *ledger_backend;           /* "mongo"; NULL: "mongo" */
-  const char *ledger_name;              /* NULL: "smartmigration"; 1 to 128 of A-Za-z0-9._-, no leading dot */
-  const char *ledger_id;                /* NULL: "smartmigration:<ledger_name>" */
-  const char *fresh_install_version;    /* NULL: none */
-  const char *const *fresh_scope;       /* NULL: everything; else names of collections (`*` allowed), NULL at the end */
-  const char *target_version_strategy;  /* "strict" (NULL) or "bridge" */
-  const char *newer_ledger;             /* "compatible" (NULL) or "refuse" */
-  const char *unversioned_data;         /* "assume" (NULL) or "refuse" */
-  int64_t lock_wait_ms;                 /* 0: do not wait; SMIG_WAIT_FOREVER */
-  int64_t lock_ttl_ms;                  /* at least 1000 */
-  int64_t stop_timeout_ms;              /* how long an interrupted run may take to a safe point */
-  smig_log_fn log;                      /* NULL: nothing is logged */
+  const char *ledger_backend;          /* "mongo"; NULL: "mongo" */
+  const char *ledger_name;             /* NULL: "smartmigration"; 1 to 128 of A-Za-z0-9._-, no leading dot */
+  const char *ledger_id;               /* NULL: "smartmigration:<ledger_name>" */
+  const char *fresh_install_version;   /* NULL: none */
+  const char *const *fresh_scope;      /* NULL: everything; else names of collections (`*` allowed), NULL at the end */
+  const char *target_version_strategy; /* "strict" (NULL) or "bridge" */
+  const char *newer_ledger;            /* "compatible" (NULL) or "refuse" */
+  const char *unversioned_data;        /* "assume" (NULL) or "refuse" */
+  int64_t lock_wait_ms;                /* 0: do not wait; SMIG_WAIT_FOREVER */
+  int64_t lock_ttl_ms;                 /* at least 1000 */
+  int64_t stop_timeout_ms;             /* how long an interrupted run may take to a safe point */
+  smig_log_fn log;                     /* NULL: nothing is logged */
   void *log_user;
 } smig_options_t;
 
-#define SMIG_OPTIONS_INIT                                                                                          \
-  {.lock_wait_ms = 120000, .lock_ttl_ms = 60000, .stop_timeout_ms = 20000}
+#define SMIG_OPTIONS_INIT                                                                                              \
+  { .lock_wait_ms = 120000, .lock_ttl_ms = 60000, .stop_timeout_ms = 20000 }
 
 /* ------------------------------------------------------------------- steps */
 
@@ -198,14 +199,15 @@ typedef struct smig_step {
    */
   bool transaction;
   smig_up_fn up;
-  void *user;                  /* passed to up */
-  void (*user_free)(void *);   /* NULL, or called when the engine is freed, also when adding the step failed */
-  const char *checksum;        /* NULL: none; "sha256:<hex>" of the file the step stands in */
-  const char *file;            /* NULL: none; where the step is defined, for messages */
-  int line;                    /* 0: unknown */
+  void *user;                /* passed to up */
+  void (*user_free)(void *); /* NULL, or called when the engine is freed, also when adding the step failed */
+  const char *checksum;      /* NULL: none; "sha256:<hex>" of the file the step stands in */
+  const char *file;          /* NULL: none; where the step is defined, for messages */
+  int line;                  /* 0: unknown */
 } smig_step_t;
 
-#define SMIG_STEP_INIT {0}
+#define SMIG_STEP_INIT                                                                                                 \
+  { 0 }
 
 /* ----------------------------------------------------------------- results */
 
@@ -232,18 +234,18 @@ SMIG_API const char *smig_bootstrap_mode_name(smig_bootstrap_mode_t mode);
 
 typedef struct smig_step_result {
   char *id, *from_version, *to_version;
-  smig_status_t status;  /* of a plan or a dry run: SMIG_STATUS_SKIPPED */
-  bool skip_forward;     /* the data's version lies inside the step's range */
-  char *started_at;      /* ISO 8601, UTC, ms; NULL in a plan */
+  smig_status_t status; /* of a plan or a dry run: SMIG_STATUS_SKIPPED */
+  bool skip_forward;    /* the data's version lies inside the step's range */
+  char *started_at;     /* ISO 8601, UTC, ms; NULL in a plan */
   char *finished_at;
-  int64_t duration_ms;   /* monotonic */
+  int64_t duration_ms; /* monotonic */
 } smig_step_result_t;
 
 typedef struct smig_result {
   char *current_version_before; /* NULL: nothing was recorded */
   char *current_version_after;  /* of a plan: the prediction */
   char *target_version;
-  bool was_fresh_install;       /* only in mode fresh-install-version */
+  bool was_fresh_install; /* only in mode fresh-install-version */
   smig_bootstrap_mode_t bootstrap_mode;
   smig_step_result_t *steps_applied;
   size_t steps_applied_count;

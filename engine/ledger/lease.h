@@ -14,21 +14,26 @@ typedef enum smig_lease_phase { SMIG_LEASE_HELD, SMIG_LEASE_LOST, SMIG_LEASE_STO
 typedef struct smig_lease_machine {
   smig_lease_phase_t phase;
   int64_t ttl_ms;
-  int64_t good_sent_ms; /* when the last beat that was answered well was sent */
-  int64_t sent_ms;      /* when the beat under way was sent; -1: none is */
-  int64_t next_beat_ms; /* when the next is due; INT64_MAX: beats rest */
+  int64_t good_sent_ms;     /* when the last beat that was answered well was sent */
+  int64_t sent_ms;          /* when the beat under way was sent; -1: none is */
+  int64_t next_beat_ms;     /* when the next is due; INT64_MAX: beats rest */
   int64_t rest_deadline_ms; /* of the longer grant that a rest began with; 0: none */
 } smig_lease_machine_t;
 
 typedef enum smig_lease_event {
-  SMIG_LEASE_TICK,      /* time has passed */
-  SMIG_LEASE_BEAT_OURS, /* the beat under way: extended */
-  SMIG_LEASE_BEAT_TAKEN,/* the beat under way: somebody else holds the lock */
+  SMIG_LEASE_TICK,         /* time has passed */
+  SMIG_LEASE_BEAT_OURS,    /* the beat under way: extended */
+  SMIG_LEASE_BEAT_TAKEN,   /* the beat under way: somebody else holds the lock */
   SMIG_LEASE_BEAT_UNCLEAR, /* the beat under way: no clear answer */
-  SMIG_LEASE_STOP       /* the run has ended */
+  SMIG_LEASE_STOP          /* the run has ended */
 } smig_lease_event_t;
 
-typedef enum smig_lease_action { SMIG_LEASE_WAIT, SMIG_LEASE_SEND, SMIG_LEASE_FENCE, SMIG_LEASE_END } smig_lease_action_t;
+typedef enum smig_lease_action {
+  SMIG_LEASE_WAIT,
+  SMIG_LEASE_SEND,
+  SMIG_LEASE_FENCE,
+  SMIG_LEASE_END
+} smig_lease_action_t;
 
 smig_lease_machine_t smig_lease_machine_start(int64_t ttl_ms, int64_t acquired_sent_ms);
 /* One transition. SEND: a beat is to be sent now. FENCE: once, when the lease is lost. END: the thread may end. */

@@ -26,13 +26,15 @@ typedef struct smig_lease {
   char holder[SMIG_HOLDER_SIZE];
   int64_t ttl_ms;
   int64_t fence;
-  bool has_session; /* a beat with one records it: the server session of an open transaction, which outlives its client */
+  bool
+      has_session; /* a beat with one records it: the server session of an open transaction, which outlives its client */
   uint8_t session[16];
 } smig_lease_t;
 
 typedef struct smig_acquire {
   const smig_ledger_state_t *seen; /* what was read: the write is conditional on its holder (or its absence) */
-  bool dead; /* the seen holder is proven dead, or its expiry stayed unchanged for a full TTL: take over although not expired */
+  bool
+      dead; /* the seen holder is proven dead, or its expiry stayed unchanged for a full TTL: take over although not expired */
 } smig_acquire_t;
 
 /* A step's entry as it is written. NULL strings are left out; at most 2 KiB of error. */
@@ -49,14 +51,15 @@ typedef struct smig_entry_write {
 /* One write: whatever is set happens together. */
 typedef struct smig_ledger_change {
   const smig_entry_write_t *finished; /* replaces our fields of that entry (unknown fields survive) */
-  const smig_entry_write_t *started;  /* a `running` entry; finishedAt, durationMs and error of a former try are removed */
+  const smig_entry_write_t
+      *started; /* a `running` entry; finishedAt, durationMs and error of a former try are removed */
   const char *current_version;
   const char *compatible_from;
-  const char *bootstrap_mode;         /* with bootstrap_version: sets bootstrap {mode, version, at} */
+  const char *bootstrap_mode; /* with bootstrap_version: sets bootstrap {mode, version, at} */
   const char *bootstrap_version;
-  const char *clear_checkpoints_of;   /* a step's id */
+  const char *clear_checkpoints_of; /* a step's id */
   bool clear_leftovers;
-  bool release;                       /* holder, acquiredAt and expiresAt become null; the fence stays */
+  bool release; /* holder, acquiredAt and expiresAt become null; the fence stays */
 } smig_ledger_change_t;
 
 typedef enum smig_commands {
@@ -66,8 +69,8 @@ typedef enum smig_commands {
 
 typedef enum smig_commands_left {
   SMIG_COMMANDS_NONE_LEFT,
-  SMIG_COMMANDS_LEFT,    /* some still run: ask again */
-  SMIG_COMMANDS_UNKNOWN  /* the server will not tell, or another user's cannot be seen: wait a full TTL instead */
+  SMIG_COMMANDS_LEFT,   /* some still run: ask again */
+  SMIG_COMMANDS_UNKNOWN /* the server will not tell, or another user's cannot be seen: wait a full TTL instead */
 } smig_commands_left_t;
 
 typedef struct smig_ledger_ops {

@@ -14,10 +14,10 @@ typedef struct smig_mongo_ledger {
   smig_mongo_connection_t *connection;
   bool owns_connection;
   char *database, *ledger_id, *ledger_name;
-  int64_t limit_ms;    /* of one command */
-  int64_t patience_ms; /* for how long an unanswered write is sent again; 0: never */
+  int64_t limit_ms;                     /* of one command */
+  int64_t patience_ms;                  /* for how long an unanswered write is sent again; 0: never */
   mongoc_client_session_t *transaction; /* open: commands are a part of it; NULL: none */
-  bool clock_known;    /* the server's time = CLOCK_BOOTTIME + clock_offset_ms */
+  bool clock_known;                     /* the server's time = CLOCK_BOOTTIME + clock_offset_ms */
   int64_t clock_offset_ms;
   int64_t size;      /* bytes of `data`, never below the truth as far as this instance knows */
   char *user;        /* the connection's database users; NULL: not asked yet; "": none */

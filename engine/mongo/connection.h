@@ -42,7 +42,11 @@ void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const 
 /* Until reset by 0: connecting, sending and waiting fail as timed out this long after now (ledger I/O). */
 void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms);
 
-typedef enum smig_mongo_topology { SMIG_MONGO_STANDALONE, SMIG_MONGO_REPLICA_SET, SMIG_MONGO_SHARDED } smig_mongo_topology_t;
+typedef enum smig_mongo_topology {
+  SMIG_MONGO_STANDALONE,
+  SMIG_MONGO_REPLICA_SET,
+  SMIG_MONGO_SHARDED
+} smig_mongo_topology_t;
 /* What the driver has found; selects a server first when it has found nothing yet. CONNECTION_FAILED names the hosts. */
 bool smig_mongo_connection_topology(smig_mongo_connection_t *connection, smig_mongo_topology_t *topology,
                                     smig_error_t *error);
