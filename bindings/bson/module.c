@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* bson.doc { { "a", 1 }, … }, bson.doc { a = 1 } or bson.doc(): an ordered document. */
-static int new_document(lua_State *L) {
+/* A view made of the argument, or of an empty table without one. */
+static int new_view(lua_State *L, int role, const char *what) {
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) {
     lua_newtable(L);
@@ -15,23 +15,19 @@ static int new_document(lua_State *L) {
   }
   lbson_writer_t writer;
   lbson_writer_init(L, &writer);
-  lbson_write_document(&writer, 1, LBSON_BUILT_DOCUMENT, "document");
-  lbson_new_view(L, false, writer.data, writer.length);
+  lbson_write_document(&writer, 1, role, what);
+  lbson_new_view(L, role == LBSON_BUILT_ARRAY, writer.data, writer.length);
   return 1;
+}
+
+/* bson.doc { { "a", 1 }, … }, bson.doc { a = 1 } or bson.doc(): an ordered document. */
+static int new_document(lua_State *L) {
+  return new_view(L, LBSON_BUILT_DOCUMENT, "document");
 }
 
 /* bson.array { … } or bson.array() */
 static int new_array(lua_State *L) {
-  lua_settop(L, 1);
-  if (lua_isnil(L, 1)) {
-    lua_newtable(L);
-    lua_replace(L, 1);
-  }
-  lbson_writer_t writer;
-  lbson_writer_init(L, &writer);
-  lbson_write_document(&writer, 1, LBSON_BUILT_ARRAY, "array");
-  lbson_new_view(L, true, writer.data, writer.length);
-  return 1;
+  return new_view(L, LBSON_BUILT_ARRAY, "array");
 }
 
 /* The module has no such name: bson.ObjectId is taken for a mistake, not for nil. */
