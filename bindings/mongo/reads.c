@@ -16,20 +16,18 @@ typedef struct find_options {
   const char *as;
 } find_options_t;
 
-static const kit_option_t find_options[] = {LMONGO_READ_OPTIONS,
-                                            LMONGO_OPTION(find_options_t, sort, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, projection, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, hint, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, min, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, max, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, collation, KIT_INDEX),
-                                            LMONGO_OPTION(find_options_t, let, KIT_INDEX),
-                                            LMONGO_RANGE(find_options_t, skip, 0, INT64_MAX),
-                                            LMONGO_RANGE(find_options_t, limit, 0, INT64_MAX),
+/* What find and find_one both take. */
+#define ONE_OPTIONS                                                                                                    \
+  LMONGO_READ_OPTIONS, LMONGO_OPTION(find_options_t, sort, KIT_INDEX),                                                 \
+      LMONGO_OPTION(find_options_t, projection, KIT_INDEX), LMONGO_OPTION(find_options_t, hint, KIT_INDEX),            \
+      LMONGO_OPTION(find_options_t, min, KIT_INDEX), LMONGO_OPTION(find_options_t, max, KIT_INDEX),                    \
+      LMONGO_OPTION(find_options_t, collation, KIT_INDEX), LMONGO_OPTION(find_options_t, let, KIT_INDEX),              \
+      LMONGO_RANGE(find_options_t, skip, 0, INT64_MAX), LMONGO_OPTION(find_options_t, allow_disk_use, KIT_BOOLEAN),    \
+      LMONGO_OPTION(find_options_t, as, KIT_STRING)
+
+static const kit_option_t find_options[] = {ONE_OPTIONS, LMONGO_RANGE(find_options_t, limit, 0, INT64_MAX),
                                             LMONGO_RANGE(find_options_t, batch_size, 1, INT32_MAX),
                                             LMONGO_OPTION(find_options_t, no_cursor_timeout, KIT_BOOLEAN),
-                                            LMONGO_OPTION(find_options_t, allow_disk_use, KIT_BOOLEAN),
-                                            LMONGO_OPTION(find_options_t, as, KIT_STRING),
                                             LMONGO_END_OPTIONS};
 
 /* What find and find_one have in common: limit, batch size and `as` are find's, single is find_one's. */
@@ -71,18 +69,7 @@ int lmongo_find(lua_State *L) {
 
 /* collection:find_one([filter [, opts]]) -> document or nil */
 int lmongo_find_one(lua_State *L) {
-  static const kit_option_t one_options[] = {LMONGO_READ_OPTIONS,
-                                             LMONGO_OPTION(find_options_t, sort, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, projection, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, hint, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, min, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, max, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, collation, KIT_INDEX),
-                                             LMONGO_OPTION(find_options_t, let, KIT_INDEX),
-                                             LMONGO_RANGE(find_options_t, skip, 0, INT64_MAX),
-                                             LMONGO_OPTION(find_options_t, allow_disk_use, KIT_BOOLEAN),
-                                             LMONGO_OPTION(find_options_t, as, KIT_STRING),
-                                             LMONGO_END_OPTIONS};
+  static const kit_option_t one_options[] = {ONE_OPTIONS, LMONGO_END_OPTIONS};
   const lmongo_target_t *target = lmongo_check_collection(L);
   lua_settop(L, 3);
   find_options_t options = {0};
