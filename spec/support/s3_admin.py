@@ -5,7 +5,7 @@
     s3_admin.py put BUCKET KEY [FILE]           get BUCKET KEY [FILE]       (from and to stdin or FILE)
     s3_admin.py head BUCKET KEY                 delete BUCKET KEY
     s3_admin.py list BUCKET [PREFIX]            versions BUCKET [PREFIX]    uploads BUCKET
-    s3_admin.py request METHOD TARGET [FILE]    (TARGET as it goes over the wire, with its query)
+    s3_admin.py request METHOD TARGET           (TARGET as it goes over the wire, with its query; a body, if any, from stdin)
 
 -H "NAME: VALUE" anywhere adds a header. Endpoint and credentials come from SMARTMIGRATION_TEST_S3_ENDPOINT,
 SMARTMIGRATION_TEST_S3_CA_FILE and AWS_*. Prints one line of JSON, but for `get` without FILE, which prints the object:
@@ -171,11 +171,11 @@ def perform(client, command, words, headers):
     if command == "delete-bucket":
         return client.delete_bucket(*words)
     body = b""
-    if command == "put" or (command == "request" and len(words) > 2):
+    if command in ("put", "request"):
         with open(words[2] if len(words) > 2 else 0, "rb") as source:
             body = source.read()
     if command == "request":
-        return client.request(words[0], words[1], body, headers)
+        return client.request(*words, body, headers)
     return client.object(command.upper(), words[0], words[1], body, headers)
 
 
