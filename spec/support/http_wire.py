@@ -3,6 +3,7 @@ import socket
 
 CHUNK = 1 << 18
 HEAD_LIMIT = 1 << 20
+LINGER_S = 2
 
 
 class Gone(Exception):
@@ -46,6 +47,16 @@ class Stream:
             self.sock.sendall(data)
         except OSError:
             raise Gone from None
+
+    def linger(self):
+        """Ends our side; takes in what the other side is still sending, which else would cost it our last words."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            self.sock.settimeout(LINGER_S)
+            while self.sock.recv(CHUNK):
+                pass
+        except OSError:
+            pass
 
     def close(self):
         try:

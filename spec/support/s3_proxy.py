@@ -338,6 +338,8 @@ class Proxy:
             self.own_answer(client, request, words["answer"], words, entry)
         else:
             self.deliver(client, request, head, parts, words, entry)
+        if unread:
+            client.linger()
         if unread or head.closes():
             raise Cut
         return server
@@ -349,8 +351,12 @@ class Proxy:
         while True:
             waiting = [server] if body.complete else [server, client]
             if not server.ahead and server not in select.select(waiting, [], [], 0 if client.ahead else None)[0]:
-                server.send(next(parts))
-                continue
+                part = next(parts)
+                try:
+                    server.send(part)
+                    continue
+                except Gone:
+                    pass  # it has answered, and closed without wanting the rest
             head = Head(server.until(b"\r\n\r\n"))
             if head.first.split(" ")[1] != "100":
                 return head, not body.complete
