@@ -100,7 +100,8 @@ static bool read_error(const smig_s3_text_t *body, smig_s3_failure_t *failure) {
 static int64_t retry_after_ms(const smig_s3_exchange_t *exchange) {
   const char *value = smig_s3_fields_get(&exchange->headers, "retry-after");
   if (!value) return 0;
-  if (isdigit((unsigned char)*value)) return strtoll(value, NULL, 10) > 3600 ? 3600000 : strtoll(value, NULL, 10) * 1000;
+  if (isdigit((unsigned char)*value))
+    return strtoll(value, NULL, 10) > 3600 ? 3600000 : strtoll(value, NULL, 10) * 1000;
   time_t until = exchange->client->curl->getdate(value, NULL);
   int64_t left = (int64_t)until * 1000 - exchange->server_date_ms;
   return until > 0 && exchange->server_date_ms && left > 0 ? left : 0;
@@ -126,8 +127,8 @@ static void complete_refusal(const smig_s3_exchange_t *exchange, smig_s3_failure
   if (!failure->request_id) failure->request_id = short_text(smig_s3_fields_get(headers, "x-amz-request-id"));
   if (!failure->host_id) failure->host_id = short_text(smig_s3_fields_get(headers, "x-amz-id-2"));
   if (!failure->region && region && smig_s3_is_region(region)) failure->region = bson_strdup(region);
-  failure->remedy = smig_s3_remedy(failure->status, failure->code,
-                                   failure->region && strcmp(failure->region, exchange->region) != 0);
+  failure->remedy =
+      smig_s3_remedy(failure->status, failure->code, failure->region && strcmp(failure->region, exchange->region) != 0);
   failure->retryable = failure->remedy != SMIG_S3_NO_REMEDY ||
                        strcmp(failure->code, "ConditionalRequestConflict") == 0 ||
                        strcmp(failure->code, "OperationAborted") == 0;
@@ -139,9 +140,9 @@ static void complete_refusal(const smig_s3_exchange_t *exchange, smig_s3_failure
 static void judge_refusal(const smig_s3_exchange_t *exchange, smig_s3_failure_t *failure) {
   const smig_s3_text_t *body = &exchange->refusal;
   if (!read_error(body, failure)) {
-    failure->code = body->length       ? bson_strdup_printf("HTTP%d", exchange->status)
+    failure->code = body->length               ? bson_strdup_printf("HTTP%d", exchange->status)
                     : is_about_clock(exchange) ? bson_strdup("RequestTimeTooSkewed")
-                                       : code_of_status(exchange->status, exchange->request.key);
+                                               : code_of_status(exchange->status, exchange->request.key);
     failure->text = first_line(body->length ? body->bytes : "", body->length);
   }
   complete_refusal(exchange, failure);

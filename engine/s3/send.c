@@ -39,8 +39,8 @@ static size_t read_file(smig_s3_exchange_t *exchange, char *to, size_t room) {
 
 static size_t on_read(char *to, size_t one, size_t length, void *user) {
   smig_s3_exchange_t *exchange = user;
-  size_t got = exchange->request.has_file ? read_file(exchange, to, one * length)
-                                          : read_memory(exchange, to, one * length);
+  size_t got =
+      exchange->request.has_file ? read_file(exchange, to, one * length) : read_memory(exchange, to, one * length);
   if (got != CURL_READFUNC_ABORT) exchange->uploaded += (int64_t)got;
   return got;
 }
@@ -231,8 +231,8 @@ static void make_lines(smig_s3_exchange_t *exchange, const smig_s3_target_t *tar
   put_own(exchange, &headers, range);
   char *authorization = sign(exchange, target, &headers, credentials);
   put(&headers, "authorization", authorization);
-  exchange->lines = lines_of(&headers, smig_s3_fields_get(own, "content-type") ? (const char *const[]){removed[0], NULL}
-                                                                             : removed);
+  exchange->lines =
+      lines_of(&headers, smig_s3_fields_get(own, "content-type") ? (const char *const[]){removed[0], NULL} : removed);
   bson_free(authorization);
   bson_free(headers.items);
 }
@@ -254,7 +254,8 @@ bool smig_s3_send(smig_s3_exchange_t *exchange, smig_error_t *error) {
     char *query = smig_s3_canonical_query(&request->query);
     char *url = bson_strdup_printf("%s://%s%s%s%s", client->endpoint.tls ? "https" : "http", target.host, target.path,
                                    *query ? "?" : "", query);
-    good = put_on_handle(exchange, url, request->has_file ? request->file_length : (int64_t)request->body_length, error);
+    good =
+        put_on_handle(exchange, url, request->has_file ? request->file_length : (int64_t)request->body_length, error);
     bson_free(url);
     bson_free(query);
   }
