@@ -46,7 +46,8 @@ static void edit(smig_edits_t *edits, const smig_s3_snapshot_t *before, bson_t *
 static bool server_time(smig_s3_ledger_t *self, int64_t *wall_ms, smig_error_t *error) {
   if (smig_s3_shared_now(self->shared, wall_ms)) return true;
   smig_error_set(error, SMIG_LEDGER_IO,
-                 "the store of %s does not tell its time (its answers have no Date), by which a lock expires", self->base.place);
+                 "the store of %s does not tell its time (its answers have no Date), by which a lock expires",
+                 self->base.place);
   return false;
 }
 

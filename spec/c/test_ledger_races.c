@@ -1,6 +1,8 @@
 /*
  * The races of the contract of every ledger backend: of many that see the lock free at once, exactly one gets it.
  */
+#include "s3_backend.h"
+
 #include "ledger_cases.h"
 
 #include <pthread.h>
@@ -93,9 +95,10 @@ static void races_without_the_condition_have_many_winners(void) {
 #endif
 
 int main(void) {
-  const backend_t *backends[] = {&memory_backend, &mongo_backend};
+  const backend_t *backends[] = {&memory_backend, &mongo_backend, &s3_backend};
   backends_start("races");
-  for (size_t i = 0; i < 2; i++) {
+  s3_backend_start("races");
+  for (size_t i = 0; i < 3; i++) {
     backend = backends[i];
     printf("# %s\n", backend->name);
     RUN(races_have_one_winner);
@@ -103,5 +106,6 @@ int main(void) {
     RUN(races_without_the_condition_have_many_winners);
 #endif
   }
+  s3_backend_stop();
   return backends_stop();
 }
