@@ -225,6 +225,8 @@ static meaning_t judge(const smig_s3_object_t *object, const smig_s3_snapshot_t 
   if (good && now->etag && !object->distrusted) return WON;
   if (good) return read_back(object, before, nonce, false, now, lower);
   int64_t status = smig_s3_status(lower);
+  /* A write in work at the same time: the store wants it to end first. */
+  if (status == 409) smig_s3_object_pause(attempt->until_boot_ms);
   if (status == 412 || status == 409) return read_back(object, before, nonce, false, now, lower);
   if (status == 404 && before->data && is_named(lower, "NoSuchKey")) {
     vanished(object, lower);

@@ -208,7 +208,7 @@ static void while_the_lock_is_taken(void) {
   check_given_back();
   CHECK(commits == 1);
   CHECK_STR(calls, "");
-  CHECK_STR(stored("currentVersion"), "(missing)");
+  CHECK_STR(stored("currentVersion"), "null");
   close_scene();
 }
 
