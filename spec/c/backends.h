@@ -23,7 +23,7 @@ typedef struct instance {
   smig_s3_t *client;                   /* NULL: not in S3 */
 } instance_t;
 
-static void instance_close(instance_t instance) {
+static inline void instance_close(instance_t instance) {
   smig_ledger_free(instance.ledger);
   smig_mongo_connection_free(instance.connection);
   smig_s3_free(instance.client);
@@ -142,7 +142,7 @@ static const backend_t mongo_backend = {"mongo", mongo_drop, mongo_plant, mongo_
 
 /* ------------------------------------------------------------------- both */
 
-static void backends_start(const char *part) {
+static inline void backends_start(const char *part) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   mongo_uri = getenv("SMARTMIGRATION_TEST_MONGO_URI");
   if (!mongo_uri || !*mongo_uri) {
@@ -162,7 +162,7 @@ static void backends_start(const char *part) {
   memory_store = smig_memory_store_new();
 }
 
-static int backends_stop(void) {
+static inline int backends_stop(void) {
   mongo_drop();
   mongoc_client_destroy(mongo_client);
   smig_memory_store_free(memory_store);
@@ -186,7 +186,7 @@ static int backends_stop(void) {
   } while (0)
 
 /* The value at a dotted path of a document, as text: strings as they are, the rest as its JSON; NULL: missing. */
-static const char *at(const bson_t *document, const char *path) {
+static inline const char *at(const bson_t *document, const char *path) {
   static char texts[8][4096];
   static int next;
   char *text = texts[next++ % 8];

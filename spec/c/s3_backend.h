@@ -90,7 +90,7 @@ static instance_t s3_open_real(void) {
 
 static const backend_t s3_backend = {"s3", s3_reset, s3_plant, s3_look, s3_open_real};
 
-static void s3_backend_start(const char *part) {
+static inline void s3_backend_start(const char *part) {
   s3_client = s3_real();
   snprintf(s3_bucket, sizeof s3_bucket, "%s-%ld", part, (long)getpid());
   s3_do("PUT", NULL, NULL);

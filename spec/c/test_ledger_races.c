@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { RACERS = 16, ROUNDS = 50, ROUNDS_S3 = 15 };
+enum { RACERS = 16, ROUNDS = 50, ROUNDS_S3 = 8 };
 
 static int rounds;
 
