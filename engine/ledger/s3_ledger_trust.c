@@ -56,8 +56,7 @@ static bool refuse(const smig_s3_ledger_t *self, smig_error_t *error) {
 
 bool smig_s3_ledger_trust(smig_s3_ledger_t *self, smig_error_t *error) {
   /* A bad verdict is asked for again where it stands in the way: the store may have been repaired. */
-  bool known =
-      self->verdict != SMIG_S3_UNKNOWN && (self->verdict == SMIG_S3_EXCLUSIVE || self->best_effort || self->probed);
+  bool known = self->verdict == SMIG_S3_EXCLUSIVE || (self->best_effort && self->verdict != SMIG_S3_UNKNOWN);
   if (!known) {
     smig_error_t lower = SMIG_ERROR_INIT;
     smig_s3_verdict_t verdict;

@@ -121,7 +121,7 @@ static bool expect(probe_t *probe, int object, const char *condition, const char
   answer_t answer = write_one(probe, object, condition, value, etag, lower);
   if (answer == FAILED) return false;
   if (answer == REFUSED) {
-    found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it refuses %s (%s)", what, lower->message));
+    found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it refuses %s: %s", what, lower->name));
     smig_error_release(lower);
   } else if (taken && answer == DECLINED) {
     found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it declines %s", what));
