@@ -1,5 +1,5 @@
--- The example's chain on a very small part of its data, killed at every send: no document ever names an object that cannot be read
--- as it says, and the next run leaves all as it has to be, without an orphan. With the ledger in MongoDB and in S3.
+-- The example's chain on a very small part of its data, killed at every send: no document ever names an object that cannot be
+-- read as it says, and the next run leaves all as it has to be, without an orphan. With the ledger in MongoDB and in S3.
 local build = require "spec.support.build"
 local process = require "spec.support.process"
 local s3 = require "spec.support.s3"
