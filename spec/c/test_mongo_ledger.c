@@ -4,6 +4,7 @@
  */
 #include "mongo_cases.h"
 #include "mongo_survey.h"
+#include "s3_ledger.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -280,28 +281,28 @@ static void set_up_work(void) {
   command_here(BCON_NEW("insert", "work", "documents", "[", "{", "a", BCON_INT32(1), "}", "]"));
 }
 
-static void commands_of_others_are_ended_and_nobody_elses(void) {
+/* By the ledger of a run, wherever it is stored. */
+static void check_commands_of_others_are_ended_and_nobody_elses(smig_ledger_t *by) {
   command_left_t dead, large, own, waiter, stranger;
   smig_lease_t other;
   smig_commands_left_t left;
-  set_up_work();
   smig_lease_new(&other, TTL_MS);
-  leave(&dead, ledger->comment_prefix, other.run_id, "a-step", 10);
-  leave(&large, ledger->comment_prefix, other.run_id, "another: step", 4000000);
-  leave(&own, ledger->comment_prefix, lease.run_id, "a-step", 10);
-  leave(&waiter, ledger->comment_prefix, other.run_id, "", 10);
+  leave(&dead, by->comment_prefix, other.run_id, "a-step", 10);
+  leave(&large, by->comment_prefix, other.run_id, "another: step", 4000000);
+  leave(&own, by->comment_prefix, lease.run_id, "a-step", 10);
+  leave(&waiter, by->comment_prefix, other.run_id, "", 10);
   leave(&stranger, "smartmigration:elsewhere.SmartdataEasyStore/x:", other.run_id, "a-step", 10);
 #ifdef SMIG_FAULTS
   setenv("SMIG_FAULT", "leftovers", 1);
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT && runs(dead.comment));
   unsetenv("SMIG_FAULT");
 #endif
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT, "%d", (int)left);
   CHECK(is_ended(&dead) && is_ended(&large));
   CHECK(runs(own.comment) && runs(waiter.comment) && runs(stranger.comment));
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OURS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OURS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT && is_ended(&own));
   CHECK(runs(waiter.comment) && runs(stranger.comment));
   forget(&dead);
@@ -309,6 +310,30 @@ static void commands_of_others_are_ended_and_nobody_elses(void) {
   forget(&own);
   forget(&waiter);
   forget(&stranger);
+}
+
+static void commands_of_others_are_ended_and_nobody_elses(void) {
+  set_up_work();
+  check_commands_of_others_are_ended_and_nobody_elses(ledger);
+  tear_down();
+}
+
+/* Only MongoDB goes on with what a dead run sent, and it is asked whether the ledger is there or not, also by the heartbeat. */
+static void a_ledger_in_s3_ends_commands_on_mongodb(void) {
+  smig_s3_config_t nowhere = {
+      .endpoint = "http://127.0.0.1:1", .region = "us-east-1", .access_key_id = "key", .secret_access_key = "secret"};
+  set_up_work();
+  smig_s3_t *client = smig_s3_open(&nowhere, &error);
+  CHECK(client != NULL, ": %s", error.message);
+  smig_ledger_t *in_s3 = smig_s3_ledger_new(client, "uploads", "a/b.json", false, instance.connection, mongo_database);
+  CHECK_STR(in_s3->comment_prefix, "smartmigration:s3:uploads/a/b.json:");
+  check_commands_of_others_are_ended_and_nobody_elses(in_s3);
+  smig_ledger_t *own = in_s3->ops->reopen(in_s3, TTL_MS, &error);
+  CHECK(own != NULL, ": %s", error.message);
+  check_commands_of_others_are_ended_and_nobody_elses(own);
+  smig_ledger_free(own);
+  smig_ledger_free(in_s3);
+  smig_s3_free(client);
   tear_down();
 }
 
@@ -460,6 +485,7 @@ int main(void) {
   RUN(twins_of_another_name_are_corrupt);
   RUN(each_operation_has_its_price);
   RUN(commands_of_others_are_ended_and_nobody_elses);
+  RUN(a_ledger_in_s3_ends_commands_on_mongodb);
   RUN(a_server_that_will_not_tell_is_unknown);
   RUN(fresh_is_what_holds_nothing_of_others);
   RUN(a_document_without_a_name_is_not_fresh);
