@@ -202,7 +202,7 @@ int ls3_xml(lua_State *L) {
 int ls3_http_date(lua_State *L) {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   const char *text = luaL_checkstring(L, 1), *comma = strchr(text, ',');
-  char name[4] = "", iso[32];
+  char name[4] = "", iso[64];
   int day, year, hour, minute, second;
   if (comma && sscanf(comma + 1, " %2d %3s %4d %2d:%2d:%2d", &day, name, &year, &hour, &minute, &second) == 6) {
     const char *month = strstr(months, name);

@@ -184,7 +184,5 @@ size_t smig_s3_decode(char *text, size_t length, bool plus_is_blank);
 
 /* The client that a step's ctx works on (defined in run/); NULL without S3. */
 smig_s3_t *smig_ctx_s3(const smig_ctx_t *ctx);
-/* The configured bucket; NULL without S3. */
-const char *smig_ctx_s3_bucket(const smig_ctx_t *ctx);
 
 #endif
