@@ -127,6 +127,7 @@ bool smig_transaction_commit(smig_run_t *run, const char *step_id, smig_error_t 
     bson_t reply;
     bson_error_t cause;
     smig_error_t failure = SMIG_ERROR_INIT;
+    smig_mongo_connection_await(connection, true, NULL);
     bool committed = mongoc_client_session_commit_transaction(run->transaction, &reply, &cause);
     if (!committed) smig_mongo_error(connection, &failure, "commit the transaction of step", step_id, &reply, &cause);
     bson_destroy(&reply);

@@ -112,6 +112,16 @@ static void own_server_wait(const own_server_t *server) {
   if (!primary) own_server_fail("it has no primary after 30 s");
 }
 
+static inline void own_server_kill(const own_server_t *server) {
+  kill(server->pid, SIGKILL);
+  waitpid(server->pid, NULL, 0);
+}
+
+static inline void own_server_restart(own_server_t *server) {
+  own_server_spawn(server);
+  own_server_wait(server);
+}
+
 static void own_server_start(own_server_t *server) {
   snprintf(server->folder, sizeof server->folder, "/tmp/smig-own-XXXXXX");
   if (!mkdtemp(server->folder)) own_server_fail("no folder");

@@ -1,6 +1,6 @@
 /*
- * The guarded stream against a real server that is frozen (SIGSTOP), plain and over TLS, and behind a proxy that counts:
- * a shut guard ends calls in progress within 2 s and lets no byte out.
+ * The guarded stream against a real server that is frozen (SIGSTOP) or killed, plain and over TLS, and behind a proxy that
+ * counts: a shut guard ends calls in progress within 2 s and lets no byte out.
  */
 #include "check.h"
 #include "clock.h"
@@ -68,6 +68,7 @@ static bool make(smig_mongo_connection_t *connection, call_t call, smig_error_t 
   bson_t reply;
   bson_error_t cause = {0};
   bool done;
+  smig_mongo_connection_await(connection, call != FIND, NULL);
   if (call == INSERT)
     done = mongoc_collection_insert_one(collection, document, NULL, &reply, &cause);
   else if (call == FIND)
@@ -258,6 +259,162 @@ static void a_second_connection_has_its_time_limits(void) {
   smig_mongo_connection_free(first);
 }
 
+/* --------------------------------------------------------------- a dead server */
+
+/* Kills the server during a call, and shuts the guard a little later, while the call looks for a server to be sent again to. */
+static void *kill_and_shut_later(void *argument) {
+  smig_clock_sleep_ms(BEFORE_SHUT_MS);
+  own_server_kill(&server);
+  return shut_later(argument);
+}
+
+static void a_call_whose_server_dies_ends(call_t call) {
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  smig_guard_extend(&guard, smig_clock_boot_ms() + 60000); /* a lease is held */
+  smig_mongo_connection_t *connection = open_at(server.port, false, "");
+  smig_mongo_connection_set_guard(connection, &guard);
+  smig_error_t error = SMIG_ERROR_INIT;
+  CHECK(make(connection, INSERT, &error), "%s", error.message);
+  own_server_freeze(&server);
+  shutter_t shutter = {.guard = &guard, .after_ms = BEFORE_SHUT_MS};
+  pthread_t thread;
+  pthread_create(&thread, NULL, kill_and_shut_later, &shutter);
+  bool done = make(connection, call, &error);
+  int64_t ended = smig_clock_mono_ms();
+  pthread_join(thread, NULL);
+  int64_t late = ended - atomic_load(&shutter.shut_at_ms);
+  CHECK(!done && late >= 0 && late < END_MS, "it ended %" PRId64 " ms after the shutting", late);
+  CHECK_STR(error.name, "LOCK_LOST");
+  printf("# %s: ended %" PRId64 " ms after the shutting\n", call_names[call], late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  own_server_restart(&server);
+}
+
+static void a_write_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(INSERT);
+}
+static void a_write_that_the_driver_does_not_resend_and_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(UPDATE);
+}
+static void a_read_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(FIND);
+}
+
+/* The server is gone before the call, and known or not. */
+static void looking_for_a_dead_server_ends(bool known, smig_guard_state_t state) {
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  atomic_store(&guard.step_running, true);
+  smig_mongo_connection_t *connection = open_at(server.port, false, "&heartbeatFrequencyMS=500");
+  smig_mongo_connection_set_guard(connection, &guard);
+  smig_error_t error = SMIG_ERROR_INIT;
+  if (known) CHECK(make(connection, INSERT, &error), "%s", error.message);
+  own_server_kill(&server);
+  int64_t stop_at = smig_clock_boot_ms() + 3 * BEFORE_SHUT_MS;
+  if (state == SMIG_GUARD_INTERRUPTED) {
+    smig_guard_limit_stop(&guard, 3 * BEFORE_SHUT_MS);
+    smig_guard_ask_to_stop(&guard, SIGTERM);
+  } else {
+    smig_guard_extend(&guard, stop_at);
+  }
+  CHECK(!make(connection, INSERT, &error));
+  int64_t late = smig_clock_boot_ms() - stop_at;
+  CHECK(late >= 0 && late < END_MS, "it ended %" PRId64 " ms after it had to", late);
+  CHECK_STR(error.name, state == SMIG_GUARD_INTERRUPTED ? "INTERRUPTED" : "LOCK_LOST");
+  printf("# ended %" PRId64 " ms after it had to\n", late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  own_server_restart(&server);
+}
+
+static void looking_for_a_server_that_died_ends_when_the_lock_is_lost(void) {
+  looking_for_a_dead_server_ends(true, SMIG_GUARD_LOST);
+}
+static void looking_for_a_server_that_died_ends_when_the_run_is_stopped(void) {
+  looking_for_a_dead_server_ends(true, SMIG_GUARD_INTERRUPTED);
+}
+static void looking_for_a_server_that_never_was_there_ends(void) {
+  looking_for_a_dead_server_ends(false, SMIG_GUARD_LOST);
+}
+
+/* A host that answers nothing at all: its backlog is full. The driver's connect cannot be ended. */
+static void connecting_to_a_silent_host_ends(void) {
+  int listener = socket(AF_INET, SOCK_STREAM, 0), waiting[8];
+  struct sockaddr_in address = proxy_address(0);
+  socklen_t length = sizeof address;
+  if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 0) ||
+      getsockname(listener, (struct sockaddr *)&address, &length))
+    own_server_fail("no silent host");
+  for (int i = 0; i < 8; i++) {
+    waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    (void)!connect(waiting[i], (struct sockaddr *)&address, length);
+  }
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  smig_mongo_connection_t *connection = open_at(ntohs(address.sin_port), false, "");
+  smig_mongo_connection_set_guard(connection, &guard);
+  shutter_t shutter = {.guard = &guard, .after_ms = BEFORE_SHUT_MS};
+  pthread_t thread;
+  pthread_create(&thread, NULL, shut_later, &shutter);
+  smig_error_t error = SMIG_ERROR_INIT;
+  CHECK(!make(connection, FIND, &error));
+  int64_t ended = smig_clock_mono_ms();
+  pthread_join(thread, NULL);
+  int64_t late = ended - atomic_load(&shutter.shut_at_ms);
+  CHECK(late >= 0 && late < END_MS, "it ended %" PRId64 " ms after the shutting", late);
+  CHECK_STR(error.name, "LOCK_LOST");
+  printf("# ended %" PRId64 " ms after the shutting\n", late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  for (int i = 0; i < 8; i++) close(waiting[i]);
+  close(listener);
+}
+
+/* With an open guard a server is waited for as long as the URI allows, although the driver's own wait is short. */
+static void *restart_later(void *unused) {
+  (void)unused;
+  smig_clock_sleep_ms(END_MS); /* several of the driver's waits */
+  own_server_restart(&server);
+  return NULL;
+}
+
+static void *kill_and_restart_later(void *unused) {
+  smig_clock_sleep_ms(BEFORE_SHUT_MS);
+  own_server_kill(&server);
+  return restart_later(unused);
+}
+
+static void a_call_outlasts_an_absence(bool in_progress) {
+  smig_mongo_connection_t *connection = open_at(server.port, false, "&serverSelectionTimeoutMS=30000");
+  smig_error_t error = SMIG_ERROR_INIT;
+  CHECK(make(connection, INSERT, &error), "%s", error.message);
+  pthread_t thread;
+  if (in_progress) {
+    own_server_freeze(&server);
+  } else {
+    own_server_kill(&server);
+    CHECK(!make(connection, UPDATE, &error)); /* now the driver knows */
+    smig_error_release(&error);
+  }
+  pthread_create(&thread, NULL, in_progress ? kill_and_restart_later : restart_later, NULL);
+  CHECK(make(connection, INSERT, &error), "%s", error.message);
+  pthread_join(thread, NULL);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+}
+
+static void a_call_waits_for_a_server_that_comes_back(void) {
+  a_call_outlasts_an_absence(false);
+}
+static void a_call_in_progress_is_sent_again_to_a_server_that_comes_back(void) {
+  a_call_outlasts_an_absence(true);
+}
+
 /* ----------------------------------------------------------- not a single byte */
 
 /* Through the counting proxy: what a call sends when the guard refuses, on an open connection and on none. */
@@ -414,6 +571,15 @@ int main(void) {
   RUN(sending_more_than_the_socket_takes_ends_over_tls);
   RUN(the_deadline_alone_ends_a_call);
   RUN(looking_for_a_server_ends);
+  RUN(a_write_whose_server_dies_ends);
+  RUN(a_write_that_the_driver_does_not_resend_and_whose_server_dies_ends);
+  RUN(a_read_whose_server_dies_ends);
+  RUN(looking_for_a_server_that_died_ends_when_the_lock_is_lost);
+  RUN(looking_for_a_server_that_died_ends_when_the_run_is_stopped);
+  RUN(looking_for_a_server_that_never_was_there_ends);
+  RUN(connecting_to_a_silent_host_ends);
+  RUN(a_call_waits_for_a_server_that_comes_back);
+  RUN(a_call_in_progress_is_sent_again_to_a_server_that_comes_back);
   RUN(a_limit_ends_a_call);
   RUN(a_second_connection_has_its_time_limits);
   RUN(a_shut_guard_lets_no_byte_out);
