@@ -18,6 +18,7 @@ enum {
   SELECT_SLICE_MS =
       600, /* the driver looks at most every 500 ms, and gives up at once when its time ends before the next look */
   SELECT_PAUSE_MS = 20,    /* between two slices */
+  STEP_DOWN_MS = 100,      /* a primary that steps down interrupts commands while it still calls itself one */
   CONNECT_SLICE_MS = 1100, /* under a guard; a lost packet is sent again after 1 s */
 };
 
@@ -150,19 +151,17 @@ void smig_mongo_connection_await(smig_mongo_connection_t *connection, bool write
   await(connection, connection->client, writes, prefs, &ignored);
 }
 
-/* Whether the failure means that the server is gone, or no longer the primary. */
-static bool loses_server(const bson_error_t *failure) {
-  static const uint32_t codes[] = {91,    /* ShutdownInProgress */
-                                   189,   /* PrimarySteppedDown */
-                                   10107, /* NotWritablePrimary */
-                                   11600, /* InterruptedAtShutdown */
-                                   11602, /* InterruptedDueToReplStateChange */
-                                   13435, /* NotPrimaryNoSecondaryOk */
-                                   13436 /* NotPrimaryOrSecondary */};
-  if (failure->domain == MONGOC_ERROR_STREAM) return true;
-  if (failure->domain != MONGOC_ERROR_SERVER) return false;
+/* Whether a server's error means that it is no longer the primary. */
+static bool is_state_change(int64_t code) {
+  static const int64_t codes[] = {91,    /* ShutdownInProgress */
+                                  189,   /* PrimarySteppedDown */
+                                  10107, /* NotWritablePrimary */
+                                  11600, /* InterruptedAtShutdown */
+                                  11602, /* InterruptedDueToReplStateChange */
+                                  13435, /* NotPrimaryNoSecondaryOk */
+                                  13436 /* NotPrimaryOrSecondary */};
   for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-    if (failure->code == codes[i]) return true;
+    if (code == codes[i]) return true;
   return false;
 }
 
@@ -170,27 +169,43 @@ static bool loses_server(const bson_error_t *failure) {
  * A command has failed, and the driver may be about to send it again, with no more than a slice to find a server for that: an
  * election takes longer. A client of its own, which is no part of the call under way, waits for the new primary first.
  */
-static void await_before_retry(const mongoc_apm_command_failed_t *event) {
-  static const char *const never_retried[] = {"killCursors", "endSessions"};
-  smig_mongo_connection_t *connection = mongoc_apm_command_failed_get_context(event);
-  const char *name = mongoc_apm_command_failed_get_command_name(event);
-  bson_error_t failure = {0};
-  mongoc_apm_command_failed_get_error(event, &failure);
-  bool retried = loses_server(&failure) && !smig_stream_refusal(&connection->gate);
-  for (size_t i = 0; i < sizeof never_retried / sizeof *never_retried; i++)
-    retried = retried && strcmp(name, never_retried[i]) != 0;
-  mongoc_client_t *other = retried ? mongoc_client_new_from_uri_with_error(connection->select_uri, NULL) : NULL;
+static void await_before_retry(smig_mongo_connection_t *connection) {
+  if (smig_stream_refusal(&connection->gate)) return;
+  mongoc_client_t *other = mongoc_client_new_from_uri_with_error(connection->select_uri, NULL);
   if (!other) return;
+  smig_clock_sleep_ms(STEP_DOWN_MS);
   bool timed_out = connection->gate.timed_out; /* tells of the failed command */
+  bson_error_t ignored;
   mongoc_client_set_stream_initiator(other, open_stream, connection);
-  await(connection, other, true, NULL, &failure);
+  await(connection, other, true, NULL, &ignored);
   mongoc_client_destroy(other);
   connection->gate.timed_out = timed_out;
 }
 
-static void watch_failures(smig_mongo_connection_t *connection) {
+static void command_failed(const mongoc_apm_command_failed_t *event) {
+  static const char *const never_retried[] = {"killCursors", "endSessions"};
+  const char *name = mongoc_apm_command_failed_get_command_name(event);
+  bson_error_t failure = {0};
+  mongoc_apm_command_failed_get_error(event, &failure);
+  bool lost =
+      failure.domain == MONGOC_ERROR_STREAM || (failure.domain == MONGOC_ERROR_SERVER && is_state_change(failure.code));
+  for (size_t i = 0; i < sizeof never_retried / sizeof *never_retried; i++)
+    lost = lost && strcmp(name, never_retried[i]) != 0;
+  if (lost) await_before_retry(mongoc_apm_command_failed_get_context(event));
+}
+
+/* A write that was done on a primary which then stepped down: the reply is "ok", and the driver sends it again. */
+static void command_succeeded(const mongoc_apm_command_succeeded_t *event) {
+  bson_iter_t error, code;
+  if (bson_iter_init_find(&error, mongoc_apm_command_succeeded_get_reply(event), "writeConcernError") &&
+      bson_iter_recurse(&error, &code) && bson_iter_find(&code, "code") && is_state_change(bson_iter_as_int64(&code)))
+    await_before_retry(mongoc_apm_command_succeeded_get_context(event));
+}
+
+static void watch_commands(smig_mongo_connection_t *connection) {
   mongoc_apm_callbacks_t *callbacks = mongoc_apm_callbacks_new();
-  mongoc_apm_set_command_failed_cb(callbacks, await_before_retry);
+  mongoc_apm_set_command_failed_cb(callbacks, command_failed);
+  mongoc_apm_set_command_succeeded_cb(callbacks, command_succeeded);
   mongoc_client_set_apm_callbacks(connection->client, callbacks, connection);
   mongoc_apm_callbacks_destroy(callbacks);
 }
@@ -218,7 +233,7 @@ static smig_mongo_connection_t *connection_new(mongoc_uri_t *uri, smig_error_t *
   }
   mongoc_client_set_error_api(connection->client, MONGOC_ERROR_API_VERSION_2);
   mongoc_client_set_stream_initiator(connection->client, open_stream, connection);
-  watch_failures(connection);
+  watch_commands(connection);
   set_defaults(connection->client);
   return connection;
 }
