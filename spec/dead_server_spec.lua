@@ -49,7 +49,8 @@ end)
 describe("a call without a server", function()
   local function ended(flags, code, act)
     local own <close> = server.start()
-    local p <close> = project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0", IN_A_CALL) }, { uri = own.uri, flags = flags })
+    local files = { ["1.lua"] = project.step("s", "1.0.0", "1.1.0", IN_A_CALL) }
+    local p <close> = project.new(files, { uri = own.uri, flags = flags })
     local child <close> = p:start { "run" }
     child:wait_for "begun"
     for _, pid in ipairs(own.pids) do process.kill(pid, "KILL") end
