@@ -131,8 +131,10 @@ static void own_server_start(own_server_t *server) {
   own_server_wait(server);
 }
 
+/* Returns when it has stopped: its threads go on for a moment after the signal. */
 static inline void own_server_freeze(const own_server_t *server) {
   kill(server->pid, SIGSTOP);
+  waitpid(server->pid, NULL, WUNTRACED);
 }
 
 static inline void own_server_thaw(const own_server_t *server) {
