@@ -18,16 +18,18 @@ enum {
   SELECT_SLICE_MS =
       600, /* the driver looks at most every 500 ms, and gives up at once when its time ends before the next look */
   SELECT_PAUSE_MS = 20,    /* between two slices */
+  KNOWN_MS = 100,          /* for how long a primary that was found counts as known */
   STEP_DOWN_MS = 100,      /* a primary that steps down interrupts commands while it still calls itself one */
   CONNECT_SLICE_MS = 1100, /* under a guard; a lost packet is sent again after 1 s */
 };
 
 struct smig_mongo_connection {
-  mongoc_uri_t *uri;         /* as given, with our settings */
-  int64_t select_ms;         /* for how long a server is looked for; 0: once */
-  mongoc_uri_t *select_uri;  /* the client's: the same, with the slice of it that the driver gets */
-  mongoc_uri_t *connect_uri; /* the same, with the time that the connect under way may take */
-  int32_t connect_ms;        /* what the URI allows a connect */
+  mongoc_uri_t *uri;           /* as given, with our settings */
+  int64_t select_ms;           /* for how long a server is looked for; 0: once */
+  int64_t known_until_mono_ms; /* a primary was found a moment ago, and no command has failed since */
+  mongoc_uri_t *select_uri;    /* the client's: the same, with the slice of it that the driver gets */
+  mongoc_uri_t *connect_uri;   /* the same, with the time that the connect under way may take */
+  int32_t connect_ms;          /* what the URI allows a connect */
   mongoc_client_t *client;
   char *hosts, *overridden;
   smig_stream_gate_t gate;
@@ -148,7 +150,15 @@ static bool await(const smig_mongo_connection_t *connection, mongoc_client_t *cl
 
 void smig_mongo_connection_await(smig_mongo_connection_t *connection, bool writes, const mongoc_read_prefs_t *prefs) {
   bson_error_t ignored;
-  await(connection, connection->client, writes, prefs, &ignored);
+  if (!writes && prefs) {
+    await(connection, connection->client, false, prefs, &ignored);
+    return;
+  }
+  /* A selection costs some 4 us, a noticeable part of a call. */
+  int64_t now = smig_clock_mono_ms();
+  if (now < connection->known_until_mono_ms) return;
+  bool known = await(connection, connection->client, true, NULL, &ignored);
+  connection->known_until_mono_ms = known ? now + KNOWN_MS : 0;
 }
 
 /* Whether a server's error means that it is no longer the primary. */
@@ -170,6 +180,7 @@ static bool is_state_change(int64_t code) {
  * election takes longer. A client of its own, which is no part of the call under way, waits for the new primary first.
  */
 static void await_before_retry(smig_mongo_connection_t *connection) {
+  connection->known_until_mono_ms = 0;
   if (smig_stream_refusal(&connection->gate)) return;
   mongoc_client_t *other = mongoc_client_new_from_uri_with_error(connection->select_uri, NULL);
   if (!other) return;

@@ -151,13 +151,17 @@ bool smig_transaction_commit(smig_run_t *run, const char *step_id, smig_error_t 
 /* How long the server lets a transaction live. */
 static int64_t server_lifetime_ms(smig_run_t *run) {
   mongoc_client_t *client = smig_mongo_connection_client(run->engine->connection);
-  bson_t *command = BCON_NEW("getParameter", BCON_INT32(1), "transactionLifetimeLimitSeconds", BCON_INT32(1)), reply;
+  char *comment = bson_strdup_printf("%s%s:", run->engine->ledger->comment_prefix, run->lease.run_id);
+  bson_t *command = BCON_NEW("getParameter", BCON_INT32(1), "transactionLifetimeLimitSeconds", BCON_INT32(1), "comment",
+                             BCON_UTF8(comment)),
+         reply;
   bson_iter_t iter;
   int64_t lifetime = LIFETIME_MS;
   if (mongoc_client_command_simple(client, "admin", command, NULL, &reply, NULL) &&
       bson_iter_init_find(&iter, &reply, "transactionLifetimeLimitSeconds")) {
     lifetime = bson_iter_as_int64(&iter) * 1000;
   }
+  bson_free(comment);
   bson_destroy(command);
   bson_destroy(&reply);
   return lifetime;
