@@ -111,7 +111,8 @@ static int64_t value_length(uint8_t type, const uint8_t *p, uint32_t room) {
   return length > room ? -1 : length;
 }
 
-lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
+static inline lbson_found_t read_element(const uint8_t *bytes, uint32_t length, uint32_t offset,
+                                         lbson_element_t *element) {
   if (offset >= length) return LBSON_CORRUPT;
   uint8_t type = bytes[offset];
   if (type == 0) return offset == length - 1 ? LBSON_END : LBSON_CORRUPT;
@@ -132,10 +133,30 @@ lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t o
   return LBSON_FOUND;
 }
 
+lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
+  return read_element(bytes, length, offset, element);
+}
+
+static void raise_corrupt(lua_State *L, uint32_t offset) {
+  kit_raise_argument(L, "corrupt BSON document: no valid element at byte %u", offset);
+}
+
 bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
-  lbson_found_t found = lbson_element_at(bytes, length, offset, element);
-  if (found == LBSON_CORRUPT) kit_raise_argument(L, "corrupt BSON document: no valid element at byte %u", offset);
+  lbson_found_t found = read_element(bytes, length, offset, element);
+  if (found == LBSON_CORRUPT) raise_corrupt(L, offset);
   return found == LBSON_FOUND;
+}
+
+bool lbson_find(lua_State *L, const uint8_t *bytes, uint32_t length, const char *key, size_t key_length,
+                lbson_element_t *element, uint32_t *passed) {
+  uint32_t at = LBSON_FIRST_OFFSET;
+  lbson_found_t found;
+  for (*passed = 0; (found = read_element(bytes, length, at, element)) == LBSON_FOUND; at = element->end) {
+    if (element->key_length == key_length && memcmp(element->key, key, key_length) == 0) return true;
+    ++*passed;
+  }
+  if (found == LBSON_CORRUPT) raise_corrupt(L, at);
+  return false;
 }
 
 bool lbson_split_code(const lbson_element_t *element, uint32_t *code_length, const uint8_t **scope,
