@@ -149,14 +149,16 @@ bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t of
 
 bool lbson_find(lua_State *L, const uint8_t *bytes, uint32_t length, const char *key, size_t key_length,
                 lbson_element_t *element, uint32_t *passed) {
-  uint32_t at = LBSON_FIRST_OFFSET;
+  uint32_t at = LBSON_FIRST_OFFSET, count = 0;
+  lbson_element_t here; /* not *element: it stays in registers */
   lbson_found_t found;
-  for (*passed = 0; (found = read_element(bytes, length, at, element)) == LBSON_FOUND; at = element->end) {
-    if (element->key_length == key_length && memcmp(element->key, key, key_length) == 0) return true;
-    ++*passed;
+  for (; (found = read_element(bytes, length, at, &here)) == LBSON_FOUND; at = here.end, count++) {
+    if (here.key_length == key_length && memcmp(here.key, key, key_length) == 0) break;
   }
   if (found == LBSON_CORRUPT) raise_corrupt(L, at);
-  return false;
+  if (found == LBSON_FOUND) *element = here;
+  *passed = count;
+  return found == LBSON_FOUND;
 }
 
 bool lbson_split_code(const lbson_element_t *element, uint32_t *code_length, const uint8_t **scope,

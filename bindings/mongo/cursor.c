@@ -270,9 +270,9 @@ void lmongo_new_cursor_class(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all}, {"batches", cursor_batches},
       {"explain", cursor_explain}, {"close", cursor_close},       {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__close", cursor_close},    {"__gc", cursor_gc},             {"__len", refuse_as_table},
-      {"__pairs", refuse_as_table}, {"__tostring", cursor_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__close", cursor_close},       {"__gc", cursor_gc},
+                                  {"__len", refuse_as_table},      {"__pairs", refuse_as_table},
+                                  {"__tostring", cursor_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_CURSOR, "cursor", methods, meta, cursor_field);
   luaL_getmetatable(L, LMONGO_CURSOR);
   lua_pushvalue(L, -1);

@@ -208,7 +208,8 @@ static void pipeline(mongoc_collection_t *items, int count, const char *tag) {
 }
 
 static void verify(mongoc_collection_t *items, int count, const char *tag) {
-  bson_t *filter = BCON_NEW("n", "{", "$lt", BCON_INT32(count), "}", "$expr", "{", "$eq", "[", "$label", LABEL, "]", "}");
+  bson_t *filter =
+      BCON_NEW("n", "{", "$lt", BCON_INT32(count), "}", "$expr", "{", "$eq", "[", "$label", LABEL, "]", "}");
   bson_error_t error;
   int64_t found = mongoc_collection_count_documents(items, filter, NULL, NULL, NULL, &error);
   require(found >= 0, &error);
