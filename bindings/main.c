@@ -31,13 +31,13 @@ static void unlink_counters(void) {
 }
 
 /*
- * The driver allocates each batch of a cursor anew. By its standard settings malloc gives such memory back to the kernel every time,
- * and taking it again, page by page, costs more than reading the documents. The most a batch may have is 16 MiB, and the buffer doubles.
+ * The driver takes new memory for each batch of a cursor. By malloc's standard settings such memory goes back to the kernel every
+ * time, and taking it again, page by page, costs more than reading the documents. Larger pieces still go back at once.
  */
 static void keep_freed_memory(void) {
-  enum { BATCH_AT_MOST = 32 * 1024 * 1024 };
-  mallopt(M_MMAP_THRESHOLD, BATCH_AT_MOST);
-  mallopt(M_TRIM_THRESHOLD, BATCH_AT_MOST);
+  enum { BATCH_BYTES = 4 * 1024 * 1024 };
+  mallopt(M_MMAP_THRESHOLD, BATCH_BYTES);
+  mallopt(M_TRIM_THRESHOLD, 2 * BATCH_BYTES);
 }
 
 /* Drops the templates that begin with "./" from package[field]. */

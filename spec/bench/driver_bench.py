@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Benches of the MongoDB binding: loops over many documents, beside raw libmongoc (the floor), PyMongo and the Node driver.
 
-    driver_bench.py --binary PATH --floor PATH --measure PATH [--peers DIR] [--count N] [--repeat N]
+    driver_bench.py --binary PATH --floor PATH --measure PATH [--peers DIR] [--count N]
+                    [--repeat N] [--repeat-transform N]
 
 Needs SMARTMIGRATION_TEST_MONGO_URI. All programs run the same loop over the same data: two fields of every document go into a checksum,
 which must be the same for all; the server's profiler says what each asked for, which must be the same too. Programs are
@@ -106,12 +107,12 @@ class DriverBench:
 
     # The benches.
 
-    def loops(self, mode, title):
+    def loops(self, mode, title, repeat):
         """Runs all programs, interleaved; returns name -> list of (wall, CPU, peak)."""
         count, runs = self.args.count, {name: [] for name in self.programs}
         if mode == "transform":
             runs[SERVER] = []
-        for number in range(self.args.repeat):
+        for number in range(repeat):
             checksums, commands = {}, {}
             for name, program in self.programs.items():
                 tag = f"{name[0]}{number}"
@@ -125,7 +126,7 @@ class DriverBench:
                 self.verify(count, f"s{number}", SERVER)
             self.expect_same("checksums", checksums)
             self.expect_same("commands in the server's profile", commands)
-        print(f"\n{title}\n  the server saw from all: {json.dumps(commands[ENGINE])}\n  checksum of all: {checksums[ENGINE]}")
+        print(f"\n{title} (median of {repeat})\n  the server saw from all: {json.dumps(commands[ENGINE])}\n  checksum of all: {checksums[ENGINE]}")
         self.table(runs)
         return runs
 
@@ -144,7 +145,7 @@ class DriverBench:
     def read(self):
         for mode, title in (("read", "(e) read two fields of each document"),
                             ("project", "(f) the same with a projection of the two")):
-            runs = self.loops(mode, title)
+            runs = self.loops(mode, title, self.args.repeat)
             if mode == "read":
                 self.bars_of_reading(runs)
 
@@ -159,7 +160,7 @@ class DriverBench:
             self.bar("pymongo's CPU, as a multiple of ours", 1 / against("pymongo"), 6, at_least=True)
 
     def transform(self):
-        runs = self.loops("transform", "(g) transform each document, unordered bulks of 1,000")
+        runs = self.loops("transform", "(g) transform each document, unordered bulks of 1,000", self.args.repeat_transform)
         wall = {name: [measured[0] for measured in values] for name, values in runs.items()}
         self.bar("wall time, as a multiple of raw libmongoc's",
                  statistics.median(mine / raw for mine, raw in zip(wall[ENGINE], wall[FLOOR])), 1.1)
@@ -170,14 +171,14 @@ class DriverBench:
 
     def memory(self):
         print(f"\n(h) peak memory of {ENGINE}")
-        for mode in ("read", "project", "transform"):
+        for mode in ("read", "project", "server_batches", "transform"):
             for count in (self.args.count // 10, self.args.count):
                 peak = self.engine(mode, count, "m")[2]
                 self.bar(f"{mode}, {count} documents, MiB", peak, MEMORY_LIMIT_MIB)
 
     def run(self):
         self.size = int(self.floor("plant", self.args.count)[3])
-        print(f"{self.args.count} documents of {self.size} bytes; medians of {self.args.repeat} runs, interleaved")
+        print(f"{self.args.count} documents of {self.size} bytes")
         self.floor("read", self.args.count)  # the server has read it all once
         try:
             self.read()
@@ -195,7 +196,8 @@ def main():
     parser.add_argument("--measure", required=True)
     parser.add_argument("--peers", default="")
     parser.add_argument("--count", type=int, default=1000000)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat-transform", type=int, default=2, help="a run of it takes minutes")
     args = parser.parse_args()
     args.binary, args.floor, args.measure = (Path(path).resolve() for path in (args.binary, args.floor, args.measure))
     args.peers = Path(args.peers).resolve() if args.peers else None

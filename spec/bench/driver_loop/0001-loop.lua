@@ -1,4 +1,5 @@
--- The loops of driver_floor.c as a step: BENCH_MODE is read, project or transform.
+-- The loops of driver_floor.c as a step: BENCH_MODE is read, project or transform; or server_batches, which is read with the
+-- batches that the server makes by itself, of up to 16 MiB.
 local byte = string.byte
 
 local function digest(n, name)
@@ -30,7 +31,9 @@ return {
     local mode = os.getenv "BENCH_MODE"
     local items = ctx.mongo:client():database(os.getenv "BENCH_DATABASE"):collection "items"
     local filter = { n = { ["$lt"] = math.tointeger(os.getenv "BENCH_COUNT") } }
-    local options = { batch_size = 1000, projection = mode ~= "read" and { _id = 1, n = 1, name = 1 } or nil }
+    local options = {}
+    if mode ~= "server_batches" then options.batch_size = 1000 end
+    if mode == "project" or mode == "transform" then options.projection = { _id = 1, n = 1, name = 1 } end
     local loop = mode == "transform" and transform or read
     io.stdout:write(loop(items, filter, options, os.getenv "BENCH_TAG"), "\n")
   end,
