@@ -157,18 +157,35 @@ typedef struct smig_options {
     /* Instead of `uri`: a connection opened by the Lua binding, see mongo/connection.h. It is never closed. */
     struct smig_mongo_connection *connection;
   } mongo;
-  const char *ledger_backend;          /* "mongo"; NULL: "mongo" */
-  const char *ledger_name;             /* NULL: "smartmigration"; 1 to 128 of A-Za-z0-9._-, no leading dot */
-  const char *ledger_id;               /* NULL: "smartmigration:<ledger_name>" */
-  const char *fresh_install_version;   /* NULL: none */
-  const char *const *fresh_scope;      /* NULL: everything; else names of collections (`*` allowed), NULL at the end */
+  struct {
+    const char *bucket;   /* NULL: no S3 */
+    const char *endpoint; /* "http://127.0.0.1:7070"; NULL: AWS's for the region */
+    const char *region;   /* NULL: as the AWS tools find it */
+    const char
+        *style; /* "path" or "virtual"; NULL: "path" for an endpoint given, else "virtual" where the name allows it */
+    const char *access_key_id, *secret_access_key, *session_token; /* NULL: as the AWS tools find them */
+    const char *profile;               /* of the shared AWS files; NULL: AWS_PROFILE, "default" */
+    const char *ca_file;               /* PEM; NULL: the system's */
+    const char *sse, *sse_kms_key_id;  /* sent with every request that creates an object, the ledger's included */
+    const char *expected_bucket_owner; /* sent with every request on the bucket */
+    bool insecure;                     /* plain http to a host that is not loopback is allowed */
+    /* Instead of the settings but `bucket`: a client opened by the Lua binding, see s3/s3.h. It is never closed. */
+    struct smig_s3 *client;
+  } s3;
+  const char *ledger_backend; /* "mongo" or "s3"; NULL: "mongo" when MongoDB is given, else "s3" */
+  const char *ledger_name;    /* NULL: "smartmigration"; 1 to 128 of A-Za-z0-9._-, no leading dot */
+  const char *ledger_id;      /* NULL: "smartmigration:<ledger_name>"; in S3 ".smartmigration/<ledger_name>.json" */
+  const char *fresh_install_version; /* NULL: none */
+  const char *const *
+      fresh_scope; /* NULL: everything; else names of collections and prefixes of keys (`*` allowed), NULL at the end */
   const char *target_version_strategy; /* "strict" (NULL) or "bridge" */
   const char *newer_ledger;            /* "compatible" (NULL) or "refuse" */
   const char *unversioned_data;        /* "assume" (NULL) or "refuse" */
-  int64_t lock_wait_ms;                /* 0: do not wait; SMIG_WAIT_FOREVER */
-  int64_t lock_ttl_ms;                 /* at least 1000 */
-  int64_t stop_timeout_ms;             /* how long an interrupted run may take to a safe point */
-  smig_log_fn log;                     /* NULL: nothing is logged */
+  const char *s3_lock;     /* "exclusive" (NULL) or "best-effort": whether a store must keep its conditional writes */
+  int64_t lock_wait_ms;    /* 0: do not wait; SMIG_WAIT_FOREVER */
+  int64_t lock_ttl_ms;     /* at least 1000; with the ledger in S3 at least 5000 */
+  int64_t stop_timeout_ms; /* how long an interrupted run may take to a safe point */
+  smig_log_fn log;         /* NULL: nothing is logged */
   void *log_user;
 } smig_options_t;
 
