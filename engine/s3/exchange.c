@@ -228,9 +228,9 @@ smig_s3_exchange_t *smig_s3_start(smig_s3_t *client, const smig_s3_request_t *re
 
 /* ------------------------------------------------------------------- drive */
 
-/* What is due, and what must end; returns how long nothing else will be. */
+/* What is due, and what must end; returns how long nothing else will be: 0 too when nothing is under way. */
 static int64_t move_on(smig_s3_t *client, int64_t timeout_ms) {
-  bool shut = client->guard && !smig_guard_permits(client->guard);
+  bool under_way = false, shut = client->guard && !smig_guard_permits(client->guard);
   int64_t now = smig_clock_mono_ms(), next = now + timeout_ms;
   for (smig_s3_exchange_t *exchange = client->exchanges; exchange; exchange = exchange->next) {
     if (exchange->state == SMIG_S3_ENDED) continue;
@@ -243,10 +243,11 @@ static int64_t move_on(smig_s3_t *client, int64_t timeout_ms) {
     else if (exchange->state == SMIG_S3_WAITING && now >= exchange->due_mono_ms)
       try_now(exchange);
     if (exchange->state == SMIG_S3_ENDED) continue;
+    under_way = true;
     if (exchange->deadline_mono_ms < next) next = exchange->deadline_mono_ms;
     if (exchange->state == SMIG_S3_WAITING && exchange->due_mono_ms < next) next = exchange->due_mono_ms;
   }
-  return next > now ? next - now : 0;
+  return under_way && next > now ? next - now : 0;
 }
 
 static void perform(smig_s3_t *client) {

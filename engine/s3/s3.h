@@ -137,7 +137,7 @@ typedef struct smig_s3_exchange smig_s3_exchange_t;
 smig_s3_exchange_t *smig_s3_start(smig_s3_t *client, const smig_s3_request_t *request);
 /* Whether finish (or, of a stream, read) would not wait. */
 bool smig_s3_done(const smig_s3_exchange_t *exchange);
-/* Moves everything under way on by one turn; waits until something happens, at most timeout_ms. */
+/* Moves everything under way on by one turn; waits until something happens, at most timeout_ms; not at all with nothing under way. */
 void smig_s3_drive(smig_s3_t *client, int64_t timeout_ms);
 /* Waits for the end, fills *response (initialised on every path) or *error, frees the exchange. Of a stream: the headers; it lives on. */
 bool smig_s3_finish(smig_s3_exchange_t *exchange, smig_s3_response_t *response, smig_error_t *error);
