@@ -143,7 +143,8 @@ static void settle(smig_s3_exchange_t *exchange, CURLcode result) {
     end(exchange);
     return;
   }
-  if (exchange->received.bytes > exchange->received_before) exchange->tries = 1; /* it got on: the count begins anew */
+  /* It got on, and goes on from there: the count begins anew. */
+  if (exchange->received.bytes > exchange->received_before && smig_s3_can_take_up(exchange)) exchange->tries = 1;
   if (failure.outcome_unknown) exchange->maybe_done = true;
   smig_s3_detach(exchange);
   int64_t now = smig_clock_mono_ms();
@@ -329,6 +330,7 @@ void smig_s3_abandon(smig_s3_exchange_t *exchange) {
   if (exchange->next) exchange->next->previous = exchange->previous;
   *(exchange->previous ? &exchange->previous->next : &client->exchanges) = exchange->next;
   release_request(&exchange->request);
+  bson_free(exchange->region);
   smig_s3_fields_release(&exchange->headers);
   smig_s3_received_release(&exchange->received);
   bson_free(exchange->body.bytes);

@@ -28,6 +28,8 @@ enum {
   SMIG_S3_HEADERS_MAX = 256 << 10,
 };
 
+#define SMIG_S3_LENGTH_MAX (INT64_C(1) << 60) /* of what may be a length; with it no sum overflows */
+
 /* ---------------------------------------------------------------- endpoint */
 
 typedef struct smig_s3_endpoint {
@@ -146,7 +148,7 @@ struct smig_s3_exchange {
   /* The try under way. */
   CURL *easy;
   struct curl_slist *lines; /* one allocation */
-  const char *region;       /* it was signed for; the client's */
+  char *region;             /* it was signed for */
   int64_t signed_wall_ms;   /* by the server's clock, as far as it is known */
   bool takes_up;            /* it asks for what is missing */
   char curl_text[CURL_ERROR_SIZE];

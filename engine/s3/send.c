@@ -131,6 +131,7 @@ static CURL *new_handle(const smig_s3_t *client) {
   CURL *easy = curl->easy_init();
   if (!easy) return NULL;
   SET(NOSIGNAL, 1L);
+  SET(QUICK_EXIT, 1L); /* do not wait for a look-up of names that hangs */
   SET(NOPROGRESS, 1L);
   SET(PATH_AS_IS, 1L);
   SET(PROTOCOLS_STR, "http,https");
@@ -242,7 +243,8 @@ bool smig_s3_send(smig_s3_exchange_t *exchange, smig_error_t *error) {
   const smig_s3_request_t *request = &exchange->request;
   const smig_s3_credentials_t *credentials;
   smig_s3_target_t target;
-  exchange->region = smig_s3_region_of(client, request->bucket);
+  bson_free(exchange->region); /* a copy: another exchange may find out a better one meanwhile */
+  exchange->region = bson_strdup(smig_s3_region_of(client, request->bucket));
   if (!check_headers(&request->headers, error)) return false;
   if (!smig_s3_target(client, request, exchange->region, &target, error)) return false;
   bool good = smig_credentials_get(client->credentials, exchange->wants_new_credentials, &credentials, error);
