@@ -92,7 +92,7 @@ end
 
 function help.command(name)
   local command = commands.by_name[name]
-  local argument = command.argument and " [" .. command.argument .. "]" or ""
+  local argument = command.argument and (command.required and " %s" or " [%s]"):format(command.argument) or ""
   local lines = {
     ("smartmigration-lua %s - %s"):format(name, command.summary), "",
     ("Usage: smartmigration-lua %s%s [options]"):format(name, argument),
