@@ -13,7 +13,7 @@ build:
 
 demo: build
 	@scripts/setup demo
-	@scripts/with-mongod migrations-example/demo
+	@scripts/with-servers migrations-example/demo
 
 test:
 	@scripts/setup test data

@@ -2,13 +2,14 @@
 -- nothing, and again with one whose steps all run twice or in which the long step was killed on its way.
 local build = require "spec.support.build"
 local process = require "spec.support.process"
+local s3 = require "spec.support.s3"
 local server = require "spec.support.server"
 local wait_for = require "spec.support.wait_for"
 
 local EXAMPLE = build.root .. "/migrations-example"
 local STEPS = {
   "0001-locations", "0002-lists", "0003-alternate-names", "0004-currencies", "0005-country-of-city", "0006-capitals",
-  "0007-obsolete-fields",
+  "0007-obsolete-fields", "0008-flags", "0009-old-flags",
 }
 
 local function run(command)
@@ -28,7 +29,8 @@ local function write(path, text)
 end
 
 describe("the example", function()
-  local scratch, data, database
+  local store = s3.shared()
+  local scratch, data, database, bucket
 
   setup(function()
     scratch = run({ "mktemp", "-d" }).out:gsub("%s+$", "")
@@ -42,7 +44,12 @@ describe("the example", function()
 
   before_each(function()
     database = server.database()
-    run { EXAMPLE .. "/import", database, "--data", data }
+    bucket = database:gsub("_", "-")
+    run { EXAMPLE .. "/import", database, bucket, "--data", data }
+  end)
+
+  after_each(function()
+    store:ask { "delete-bucket", bucket }
   end)
 
   -- A copy of the chain in which `change(name)` is Lua text that may alter the table `step`; nil leaves a step as it is.
@@ -62,12 +69,13 @@ describe("the example", function()
   local function migration(folder)
     return {
       build.binary, "--config", EXAMPLE .. "/smartmigration.config.lua", "run", "--dir", folder or EXAMPLE .. "/migrations",
-      env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = database },
+      env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = database,
+        SMARTMIGRATION_S3_ENDPOINT = store.endpoint, SMARTMIGRATION_S3_BUCKET = bucket },
     }
   end
 
   local function check()
-    return process.run { EXAMPLE .. "/check", database, "--data", data }
+    return process.run { EXAMPLE .. "/check", database, bucket, "--data", data }
   end
 
   local function assert_right()

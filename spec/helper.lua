@@ -21,9 +21,11 @@ busted.subscribe({ "test", "end" }, function(element, parent, status)
   return nil, true
 end)
 
--- busted gives each file package.loaded of its own, so the databases to drop are known to the file that made them.
+-- busted gives each file package.loaded of its own, so the databases and buckets to drop are known to the file that made them.
 busted.subscribe({ "file", "end" }, function()
-  local server = package.loaded["spec.support.server"]
-  if server then server.clean() end
+  for _, name in ipairs { "server", "s3" } do
+    local servers = package.loaded["spec.support." .. name]
+    if servers then servers.clean() end
+  end
   return nil, true
 end)

@@ -83,6 +83,7 @@ typedef struct smig_s3_fields {
 void smig_s3_fields_add(smig_s3_fields_t *fields, const char *name, const char *value); /* copies both */
 const char *smig_s3_fields_get(const smig_s3_fields_t *fields, const char *name); /* NULL: not there; case is ignored */
 void smig_s3_fields_release(smig_s3_fields_t *fields);
+char smig_s3_lower(char c); /* of ASCII letters alone, whatever the locale */
 
 /* --------------------------------------------------------------- exchanges */
 

@@ -1,6 +1,6 @@
 -- A JSON reader for specs that judge JSON, so that nothing under test judges itself. Objects are
 -- { object = { { key, value }, … } } in their order, arrays { array = … }, numbers { number = text }, null { null = true };
--- strings, true and false are themselves.
+-- strings, true and false are themselves. json.plain and json.write are for what specs say to their own helpers.
 local json = {}
 
 local escapes = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ["/"] = "/", ["\\"] = "\\", ['"'] = '"' }
@@ -91,6 +91,35 @@ function json.get(object, name)
   for _, member in ipairs(object.object) do
     if member[1] == name then return member[2] end
   end
+end
+
+local function plain(value)
+  if type(value) ~= "table" then return value end
+  if value.number then return math.tointeger(value.number) or tonumber(value.number) end
+  local result = {}
+  for _, member in ipairs(value.object or {}) do result[member[1]] = plain(member[2]) end
+  for i, item in ipairs(value.array or {}) do result[i] = plain(item) end
+  return not value.null and result or nil
+end
+
+-- As Lua tables, with nil for null.
+function json.plain(text)
+  return plain(json.read(text))
+end
+
+local function quote(text)
+  return '"' .. text:gsub('[%c"\\]', function(char) return ("\\u%04x"):format(char:byte()) end) .. '"'
+end
+
+-- A table with entries from 1 on is an array. Bytes that are no UTF-8 are left as they are.
+function json.write(value)
+  if type(value) == "string" then return quote(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  local parts = {}
+  for i, item in ipairs(value) do parts[i] = json.write(item) end
+  if #parts > 0 then return "[" .. table.concat(parts, ",") .. "]" end
+  for name, item in pairs(value) do parts[#parts + 1] = quote(name) .. ":" .. json.write(item) end
+  return "{" .. table.concat(parts, ",") .. "}"
 end
 
 return json

@@ -4,6 +4,7 @@
 --   local name = server.database()   a database name nobody has used; dropped when the suite ends
 --   local db = server.open(name)     a handle of it, from a client that is no part of what is under test
 --   local own <close> = server.start { members = 3 }   own.uri, own.pids: kill and freeze as you like
+local own_server = require "spec.support.own_server"
 local process = require "spec.support.process"
 
 local server = {}
@@ -40,18 +41,6 @@ function server.clean()
   names, clients, shared = {}, {}, nil
 end
 
-local Own = {}
-Own.__index = Own
-
-function Own:close()
-  if self.child.ended then return end
-  -- A frozen server would not hear the end.
-  for _, pid in ipairs(self.pids) do process.kill(pid, "CONT") end
-  self.child:wait(30000)
-end
-
-Own.__close = Own.close
-
 -- Starts a replica set that only this spec knows. Options: members (1), auth (a user `root` with password `root` is made
 -- and the URI names it), standalone (no replica set). It ends with the handle or the suite.
 function server.start(options)
@@ -62,13 +51,9 @@ function server.start(options)
     elseif name == "auth" or name == "standalone" then table.insert(command, value and "--" .. name or nil)
     else error("unknown option '" .. tostring(name) .. "'", 2) end
   end
-  -- It lives until its input ends: with close(), or with the suite.
-  local told = "echo uri $SMARTMIGRATION_TEST_MONGO_URI; echo pids $SMARTMIGRATION_TEST_MONGO_PIDS; cat"
-  for _, word in ipairs { "sh", "-c", told } do table.insert(command, word) end
-  command.env = { SMARTMIGRATION_TEST_MONGO_URI = false }
-  local child = process.start(command)
-  local own = setmetatable({ child = child, uri = child:wait_for "uri (%S+)\n", pids = {} }, Own)
-  for pid in child:wait_for("pids ([%d ]+)\n"):gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
+  local own = own_server.start(command, "SMARTMIGRATION_TEST_MONGO_URI", { "SMARTMIGRATION_TEST_MONGO_PIDS" })
+  own.uri = own.told.SMARTMIGRATION_TEST_MONGO_URI
+  for pid in own.told.SMARTMIGRATION_TEST_MONGO_PIDS:gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
   return own
 end
 
