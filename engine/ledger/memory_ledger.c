@@ -51,6 +51,10 @@ void smig_memory_store_set(smig_memory_store_t *store, const bson_t *data) {
   pthread_mutex_lock(&store->mutex);
   bson_destroy(store->data);
   store->data = data ? bson_copy(data) : NULL;
+  if (!data) {
+    bson_destroy(store->history);
+    store->history = NULL;
+  }
   pthread_mutex_unlock(&store->mutex);
 }
 

@@ -1,6 +1,7 @@
 /* Writing a run's history, see history.h. */
 #include "history.h"
 #include "clock.h"
+#include "operation.h"
 
 #include <pwd.h>
 #include <unistd.h>
@@ -28,13 +29,6 @@ void smig_history_append_error(bson_t *to, const smig_error_t *error) {
   bson_destroy(&recorded);
 }
 
-static void append_text(bson_t *to, const char *key, const char *text) {
-  if (text)
-    BSON_APPEND_UTF8(to, key, text);
-  else
-    BSON_APPEND_NULL(to, key);
-}
-
 /* The name of the user this process runs as; its number where it has no name. */
 static void append_os_user(bson_t *to) {
   char buffer[4096], number[24];
@@ -59,7 +53,7 @@ static void describe(const smig_run_t *run, bson_t *document) {
   append_os_user(document);
   BSON_APPEND_UTF8(document, "dbUser", user ? user : "");
   BSON_APPEND_UTF8(document, "startedAt", history->started_at);
-  append_text(document, "fromVersion", history->from_version);
+  smig_append_text_or_null(document, "fromVersion", history->from_version);
   if (run->result) BSON_APPEND_UTF8(document, "targetVersion", run->result->target_version);
   bson_free(host);
 }
@@ -138,7 +132,7 @@ void smig_history_finish(smig_run_t *run, bool good, const char *version_after, 
     BSON_APPEND_UTF8(&document, "status", status_of(good, error));
     BSON_APPEND_UTF8(&document, "finishedAt", finished_at);
     BSON_APPEND_INT64(&document, "durationMs", smig_clock_mono_ms() - history->started_mono_ms);
-    append_text(&document, "toVersion", version_after);
+    smig_append_text_or_null(&document, "toVersion", version_after);
     BSON_APPEND_ARRAY(&document, "steps", history->steps);
     if (!good && error && error->code != SMIG_OK) {
       BSON_APPEND_DOCUMENT_BEGIN(&document, "error", &recorded);

@@ -52,7 +52,7 @@ static int newest_first(const void *left, const void *right) {
   return strcmp(text_of(right, "startedAt"), text_of(left, "startedAt"));
 }
 
-/* An unfinished document of a run that does not hold the lock: it ended without a word. */
+/* An unfinished document of a run that does not hold the lock, or is gone with it: it ended without a word. */
 static bool ended_unseen(const bson_iter_t *document, const char *holder_run) {
   return strcmp(text_of(document, "status"), "running") == 0 && strcmp(text_of(document, "run"), holder_run) != 0;
 }
@@ -83,7 +83,7 @@ static void append_runs(bson_t *report, const bson_t *list, const smig_ledger_st
   bson_iter_t iter, *documents = bson_malloc((bson_count_keys(list) + 1) * sizeof *documents);
   size_t count = 0;
   bson_t runs;
-  if (state->lock.holder) smig_holder_run_id(state->lock.holder, holder_run);
+  if (state->lock.holder && !smig_survey_lock_is_stale(state)) smig_holder_run_id(state->lock.holder, holder_run);
   for (bool more = bson_iter_init(&iter, list); more && bson_iter_next(&iter);)
     if (BSON_ITER_HOLDS_DOCUMENT(&iter)) documents[count++] = iter;
   qsort(documents, count, sizeof *documents, newest_first);

@@ -110,6 +110,10 @@ bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_erro
   return false;
 }
 
+bool smig_survey_lock_is_stale(const smig_ledger_state_t *state) {
+  return state->lock.expiry == SMIG_EXPIRY_PAST || smig_holder_proven_dead(state->lock.holder);
+}
+
 bool smig_survey_nothing_to_do(const smig_survey_t *survey) {
   return survey->resolved.planned_count == 0 && !survey->resolved.bootstrap_version_to_persist;
 }

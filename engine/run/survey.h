@@ -36,6 +36,9 @@ bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t
 /* Logs what a person should know of a resolved survey. */
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey);
 
+/* Whether whoever holds the lock is gone, as far as the server's clock and this host can tell. */
+bool smig_survey_lock_is_stale(const smig_ledger_state_t *state);
+
 /* Whether a run would write nothing. */
 bool smig_survey_nothing_to_do(const smig_survey_t *survey);
 
