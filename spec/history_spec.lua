@@ -84,7 +84,8 @@ describe("the history of a run", function()
             c:update_one({ _id = 1 }, { ["$set"] = { n = 7 } }, { session = session })
           end)]] ] = { 2, 1, 1, 1, 0 },
     } do
-      local p <close> = project.new { ["1.lua"] = step("a", "1.0.0", "1.1.0", "local c = ctx.mongo:collection 'things'\n" .. body) }
+      local whole = "local c = ctx.mongo:collection 'things'\n" .. body
+      local p <close> = project.new { ["1.lua"] = step("a", "1.0.0", "1.1.0", whole) }
       p.db:collection("things"):insert_many { { _id = 1, n = 1 }, { _id = 2, n = 2 }, { _id = 3, n = 3 } }
       p:run { "run" }
       local told = history(p).runs[1].steps[1]

@@ -80,7 +80,9 @@ static void append_run(bson_t *runs, uint32_t index, const bson_iter_t *document
 
 static void append_runs(bson_t *report, const bson_t *list, const smig_ledger_state_t *state) {
   char holder_run[SMIG_RUN_ID_SIZE] = "";
-  bson_iter_t iter, *documents = bson_malloc((bson_count_keys(list) + 1) * sizeof *documents);
+  /* bson_iter_t wants more alignment than bson_malloc gives. */
+  bson_iter_t iter,
+      *documents = bson_aligned_alloc(BSON_ALIGNOF(bson_iter_t), (bson_count_keys(list) + 1) * sizeof *documents);
   size_t count = 0;
   bson_t runs;
   if (state->lock.holder && !smig_survey_lock_is_stale(state)) smig_holder_run_id(state->lock.holder, holder_run);
