@@ -71,9 +71,12 @@ local function status_in(o, id)
   return entry.u and entry.u.status or entry.i and entry.i.status
 end
 
--- The oplog's entries for the ledger, not for the history beside it, since that time (a condition on `ts` is found without a scan).
+-- The oplog's entries for the ledger, not for the history beside it, since that time (a condition on `ts` is found without
+-- a scan).
 local function ledger_writes(p, since)
-  local ledger = p:document()._id
+  local document = p:document()
+  if not document then return {} end
+  local ledger = document._id
   return p.db:client():database("local"):collection("oplog.rs"):find({ ts = { ["$gt"] = since },
     ns = p.database .. "." .. project.LEDGER, ["$or"] = { { op = "i", ["o._id"] = ledger }, { op = "u", ["o2._id"] = ledger } },
   }):all()

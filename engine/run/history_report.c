@@ -42,34 +42,45 @@ static void append_renamed(bson_t *to, const bson_t *from) {
   }
 }
 
-static const char *text_of(const bson_iter_t *document, const char *key) {
+/* A stored document; what it points at is the list's. */
+typedef struct stored {
+  const uint8_t *bytes;
+  uint32_t length;
+  const char *started_at, *run, *status; /* "" where the document does not tell */
+} stored_t;
+
+static const char *text_of(const bson_t *document, const char *key) {
   bson_iter_t field;
-  bool found = bson_iter_recurse(document, &field) && bson_iter_find(&field, key) && BSON_ITER_HOLDS_UTF8(&field);
+  bool found = bson_iter_init_find(&field, document, key) && BSON_ITER_HOLDS_UTF8(&field);
   return found ? bson_iter_utf8(&field, NULL) : "";
 }
 
+static bool read_stored(const bson_iter_t *iter, stored_t *stored) {
+  bson_t document;
+  if (!BSON_ITER_HOLDS_DOCUMENT(iter)) return false;
+  bson_iter_document(iter, &stored->length, &stored->bytes);
+  if (!bson_init_static(&document, stored->bytes, stored->length)) return false;
+  stored->started_at = text_of(&document, "startedAt");
+  stored->run = text_of(&document, "run");
+  stored->status = text_of(&document, "status");
+  return true;
+}
+
 static int newest_first(const void *left, const void *right) {
-  return strcmp(text_of(right, "startedAt"), text_of(left, "startedAt"));
+  return strcmp(((const stored_t *)right)->started_at, ((const stored_t *)left)->started_at);
 }
 
-/* An unfinished document of a run that does not hold the lock, or is gone with it: it ended without a word. */
-static bool ended_unseen(const bson_iter_t *document, const char *holder_run) {
-  return strcmp(text_of(document, "status"), "running") == 0 && strcmp(text_of(document, "run"), holder_run) != 0;
-}
-
-static void append_run(bson_t *runs, uint32_t index, const bson_iter_t *document, const char *holder_run) {
+static void append_run(bson_t *runs, uint32_t index, const stored_t *stored, const char *holder_run) {
   char buffer[16];
   const char *key;
-  const uint8_t *bytes;
-  uint32_t length;
-  bson_t stored, corrected = BSON_INITIALIZER, item;
-  bson_iter_document(document, &length, &bytes);
-  if (!bson_init_static(&stored, bytes, length)) return;
-  if (ended_unseen(document, holder_run)) {
-    bson_copy_to_excluding_noinit(&stored, &corrected, "status", NULL);
+  bson_t document, corrected = BSON_INITIALIZER, item;
+  bson_init_static(&document, stored->bytes, stored->length);
+  /* Unfinished, and its run does not hold the lock, or is gone with it: it ended without a word. */
+  if (strcmp(stored->status, "running") == 0 && strcmp(stored->run, holder_run) != 0) {
+    bson_copy_to_excluding_noinit(&document, &corrected, "status", NULL);
     BSON_APPEND_UTF8(&corrected, "status", smig_status_name(SMIG_STATUS_INTERRUPTED));
   } else {
-    bson_concat(&corrected, &stored);
+    bson_concat(&corrected, &document);
   }
   bson_uint32_to_string(index, &key, buffer, sizeof buffer);
   bson_append_document_begin(runs, key, -1, &item);
@@ -80,14 +91,13 @@ static void append_run(bson_t *runs, uint32_t index, const bson_iter_t *document
 
 static void append_runs(bson_t *report, const bson_t *list, const smig_ledger_state_t *state) {
   char holder_run[SMIG_RUN_ID_SIZE] = "";
-  /* bson_iter_t wants more alignment than bson_malloc gives. */
-  bson_iter_t iter,
-      *documents = bson_aligned_alloc(BSON_ALIGNOF(bson_iter_t), (bson_count_keys(list) + 1) * sizeof *documents);
+  stored_t *documents = bson_malloc0((bson_count_keys(list) + 1) * sizeof *documents);
+  bson_iter_t iter;
   size_t count = 0;
   bson_t runs;
   if (state->lock.holder && !smig_survey_lock_is_stale(state)) smig_holder_run_id(state->lock.holder, holder_run);
   for (bool more = bson_iter_init(&iter, list); more && bson_iter_next(&iter);)
-    if (BSON_ITER_HOLDS_DOCUMENT(&iter)) documents[count++] = iter;
+    if (read_stored(&iter, &documents[count])) count++;
   qsort(documents, count, sizeof *documents, newest_first);
   BSON_APPEND_ARRAY_BEGIN(report, "runs", &runs);
   for (size_t i = 0; i < count; i++) append_run(&runs, (uint32_t)i, &documents[i], holder_run);
