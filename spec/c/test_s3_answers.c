@@ -700,9 +700,7 @@ static void the_environment_names_an_endpoint(void) {
 }
 
 int main(void) {
-  unsetenv("AWS_REGION");
-  unsetenv("AWS_ENDPOINT_URL_S3");
-  unsetenv("AWS_ENDPOINT_URL");
+  s3_forget_environment();
   RUN(a_refusal_tells_all);
   RUN(a_status_without_a_body_has_a_code);
   RUN(a_proxys_page_is_no_missing_key);

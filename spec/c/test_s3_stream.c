@@ -347,6 +347,27 @@ static void a_stream_rests_until_it_is_read(void) {
   end();
 }
 
+/* A scheduler waits by readable and drives; it reads only what is there. */
+static void a_stream_goes_on_by_driving_alone(void) {
+  enum { TOTAL = 4 << 20 };
+  begin(&(script_answer_t){.text = "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n", .filler = TOTAL}, 1);
+  smig_error_t error = SMIG_ERROR_INIT;
+  smig_s3_request_t get = s3_get("bucket", "k");
+  smig_s3_exchange_t *stream = open_stream(&get);
+  int64_t until = smig_clock_mono_ms() + 20000;
+  char piece[70000];
+  long total = 0;
+  for (size_t got = 1; got && smig_clock_mono_ms() < until;) {
+    while (!smig_s3_readable(stream) && smig_clock_mono_ms() < until) smig_s3_drive(client, 100);
+    if (!smig_s3_readable(stream) || !smig_s3_read(stream, piece, sizeof piece, &got, &error)) break;
+    check_filler(piece, got, total);
+    total += (long)got;
+  }
+  CHECK(total == TOTAL, ": %ld", total);
+  smig_s3_abandon(stream);
+  end();
+}
+
 static void a_sink_that_cannot_be_written_is_an_error(void) {
   begin(broken, 3);
   smig_error_t error = SMIG_ERROR_INIT;
@@ -423,6 +444,7 @@ static void a_refusal_of_a_stream_is_told_by_finish(void) {
 }
 
 int main(void) {
+  s3_forget_environment();
   RUN(a_body_in_memory_is_taken_up);
   RUN(a_body_to_a_file_is_taken_up);
   RUN(a_stream_is_taken_up);
@@ -436,6 +458,7 @@ int main(void) {
   RUN(a_body_to_memory_has_a_bound);
   RUN(lengths_are_what_was_said);
   RUN(a_stream_rests_until_it_is_read);
+  RUN(a_stream_goes_on_by_driving_alone);
   RUN(a_sink_that_cannot_be_written_is_an_error);
   RUN(the_guard_ends_a_stream);
   RUN(the_limit_ends_a_stream);
