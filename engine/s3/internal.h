@@ -22,6 +22,7 @@ enum {
   SMIG_S3_IDLE_HANDLES = 64,       /* easy handles that are kept */
   SMIG_S3_CONNECT_MS = 10000,      /* a connection is made within */
   SMIG_S3_STALL_S = 30,            /* without a byte for so long a try has failed */
+  SMIG_S3_WORK_S = 600,            /* the same where the server has gigabytes to copy before it says anything */
   SMIG_S3_STREAM_SIZE = 512 << 10, /* of a stream's bytes held; libcurl holds as much again at most */
   SMIG_S3_BUFFER_SIZE = 512 << 10, /* libcurl's, each way */
   SMIG_S3_ERROR_MAX = 64 << 10,    /* of a refusal's body kept */
@@ -38,6 +39,8 @@ typedef struct smig_s3_endpoint {
   bool tls, is_address /* the host is a number: no bucket can stand before it */;
 } smig_s3_endpoint_t;
 
+/* INVALID_OPTIONS: "<option> <why>", details.option. Returns false. */
+bool smig_s3_refuse_option(smig_error_t *error, const char *option, const char *why);
 /* Reads a URL; INVALID_OPTIONS names `option`. Never prints what may be a password. */
 bool smig_s3_endpoint_parse(const char *url, const char *option, bool insecure, smig_s3_endpoint_t *endpoint,
                             smig_error_t *error);

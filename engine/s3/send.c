@@ -140,7 +140,6 @@ static CURL *new_handle(const smig_s3_t *client) {
   SET(SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CONNECTTIMEOUT_MS, (long)SMIG_S3_CONNECT_MS);
   SET(LOW_SPEED_LIMIT, 1L);
-  SET(LOW_SPEED_TIME, (long)client->stall_s);
   SET(TCP_KEEPALIVE, 1L);
   SET(BUFFERSIZE, (long)SMIG_S3_BUFFER_SIZE);
   SET(UPLOAD_BUFFERSIZE, (long)SMIG_S3_BUFFER_SIZE);
@@ -181,6 +180,7 @@ static bool put_on_handle(smig_s3_exchange_t *exchange, const char *url, int64_t
     set_method(exchange, easy, length);
     exchange->curl_text[0] = '\0';
     SET(HTTPHEADER, exchange->lines);
+    SET(LOW_SPEED_TIME, (long)(exchange->request.error_in_200 ? SMIG_S3_WORK_S : client->stall_s));
     SET(ERRORBUFFER, exchange->curl_text);
     SET(HEADERDATA, exchange);
     SET(WRITEDATA, exchange);
