@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { GUARD_SLICE_MS = 100, INLINE_HASH_MAX = 1 << 20 };
+enum { GUARD_SLICE_MS = 100, LONGEST_WAIT_MS = 60000, INLINE_HASH_MAX = 1 << 20 };
 
 /* ---------------------------------------------------------------- requests */
 
@@ -266,7 +266,8 @@ static void perform(smig_s3_t *client) {
 void smig_s3_drive(smig_s3_t *client, int64_t timeout_ms) {
   if (!client->multi) return; /* nothing can be under way */
   uint64_t events = client->events;
-  if (client->guard && timeout_ms > GUARD_SLICE_MS) timeout_ms = GUARD_SLICE_MS;
+  int64_t longest_ms = client->guard ? GUARD_SLICE_MS : LONGEST_WAIT_MS;
+  if (timeout_ms > longest_ms) timeout_ms = longest_ms;
   int64_t wait_ms = move_on(client, timeout_ms);
   if (client->stirred) perform(client);
   if (client->events != events) return;
