@@ -110,6 +110,7 @@ static void flush(lua_State *L, writer_t *writer) {
   writer->sent += writer->pending;
   writer->pending = 0;
   writer->bytes = 0;
+  lmongo_tell(writer->scope, &reply);
   for (int i = 0; i < LMONGO_COUNTS; i++) writer->counts[i] += lmongo_reply_number(&reply, lmongo_counts[i].reply);
   if (!done) fail(L, writer, before, &reply, &cause);
   bson_destroy(&reply);

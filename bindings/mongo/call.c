@@ -179,6 +179,8 @@ bool lmongo_try(lmongo_call_t *call, lmongo_call_kind_t kind, const char *databa
         mongoc_client_command_with_opts(call->client, database, &call->command, call->prefs, &call->opts, reply, cause);
     break;
   }
+  bool modifies = kind == LMONGO_WRITE && bson_has_field(&call->command, "findAndModify");
+  lmongo_tell(call->scope, modifies ? reply : NULL);
   return done && !lmongo_reply_failed(reply, cause);
 }
 

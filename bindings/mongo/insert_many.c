@@ -126,6 +126,7 @@ static bool flush(insertion_t *insertion, lmongo_call_t *call, bool ordered) {
   bson_destroy(&call->reply);
   bool done = mongoc_collection_insert_many(lmongo_call_collection(call), (const bson_t **)insertion->documents,
                                             insertion->count, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
   insertion->inserted += lmongo_reply_number(&call->reply, "insertedCount");
   bool goes_on = done;
   if (!done) {

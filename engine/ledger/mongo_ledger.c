@@ -56,6 +56,10 @@ static const smig_ledger_ops_t ops = {
     .end_commands = smig_mongo_ledger_end_commands,
     .is_fresh = smig_mongo_ledger_is_fresh,
     .check_elsewhere = smig_mongo_ledger_check_elsewhere,
+    .history_begin = smig_mongo_ledger_history_begin,
+    .history_finish = smig_mongo_ledger_history_finish,
+    .history_list = smig_mongo_ledger_history_list,
+    .history_prune = smig_mongo_ledger_history_prune,
     .reopen = reopen,
     .free = mongo_free,
 };

@@ -16,11 +16,24 @@ static bool shows(const smig_ledger_state_t *state, const smig_entry_write_t *en
          (!entry->started_at || same(found->started_at, entry->started_at));
 }
 
+static bool has_checkpoints(const smig_ledger_state_t *state) {
+  bson_iter_t iter, steps;
+  return bson_iter_init_find(&iter, &state->data, "checkpoints") && BSON_ITER_HOLDS_DOCUMENT(&iter) &&
+         bson_iter_recurse(&iter, &steps) && bson_iter_next(&steps);
+}
+
 /* The lock is not ours any more: did the change land before that, by a try that was not answered? */
 static bool landed(const smig_ledger_state_t *state, const smig_ledger_change_t *change, const smig_lease_t *lease) {
   if (change->finished) return shows(state, change->finished, lease);
   if (change->started) return shows(state, change->started, lease);
   if (change->bootstrap_version) return same(state->bootstrap_version, change->bootstrap_version);
+  if (change->accept_checksum_of) {
+    const smig_entry_t *entry = smig_ledger_state_find(state, change->accept_checksum_of);
+    return entry && same(entry->checksum, change->accepted_checksum);
+  }
+  if (change->current_version) return same(state->current_version, change->current_version);
+  if (change->clear_checkpoints_of) return !smig_ledger_state_checkpoints(state, change->clear_checkpoints_of);
+  if (change->clear_all_checkpoints) return !has_checkpoints(state);
   /* A release alone says that the lock is not ours: so it is. */
   return change->release;
 }

@@ -132,6 +132,17 @@ bool smig_mongo_ledger_user(smig_mongo_ledger_t *self, const char *run_id, const
 /* Whether those users may see and end everybody's commands. */
 bool smig_mongo_ledger_sees_all(smig_mongo_ledger_t *self, const char *run_id, bool *sees_all, smig_error_t *lower);
 
+/* --- mongo_ledger_history.c ----------------------------------------------------------------------------------- */
+
+bool smig_mongo_ledger_history_begin(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                     smig_error_t *error);
+bool smig_mongo_ledger_history_finish(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                      smig_error_t *error);
+bool smig_mongo_ledger_history_list(smig_ledger_t *self, bson_t *list, smig_error_t *error);
+bool smig_mongo_ledger_history_prune(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error);
+/* The regular expression of the nameIds of this ledger's history, to be freed. */
+char *smig_mongo_ledger_history_pattern(const smig_mongo_ledger_t *self);
+
 /* --- mongo_ledger_survey.c ------------------------------------------------------------------------------------ */
 
 bool smig_mongo_ledger_is_fresh(smig_ledger_t *self, const char *const *scope, bool *fresh, char **why,

@@ -63,11 +63,8 @@ static bool look_for_collection(smig_mongo_ledger_t *self, const char *const *sc
 
 /* A document of the EasyStore that is not this engine's: neither this ledger nor its history. */
 static bool look_for_document(smig_mongo_ledger_t *self, char **why, smig_error_t *lower) {
-  bson_string_t *history = bson_string_new("^smartmigration-history:");
-  for (const char *c = self->ledger_name; *c; c++) bson_string_append_printf(history, *c == '.' ? "\\." : "%c", *c);
-  bson_string_append(history, ":");
-  bson_t *filter =
-      BCON_NEW("nameId", "{", "$nin", "[", BCON_UTF8(self->ledger_id), BCON_REGEX(history->str, ""), "]", "}");
+  char *history = smig_mongo_ledger_history_pattern(self);
+  bson_t *filter = BCON_NEW("nameId", "{", "$nin", "[", BCON_UTF8(self->ledger_id), BCON_REGEX(history, ""), "]", "}");
   bson_t *projection = BCON_NEW("nameId", BCON_INT32(1)), document = BSON_INITIALIZER;
   bson_iter_t iter;
   bool ok = smig_mongo_ledger_find_one(self, "", filter, projection, &document, lower);
@@ -76,7 +73,7 @@ static bool look_for_document(smig_mongo_ledger_t *self, char **why, smig_error_
     *why = bson_strdup_printf("collection %s of database %s has the document %s", SMIG_MONGO_LEDGER_COLLECTION,
                               self->database, named ? bson_iter_utf8(&iter, NULL) : "without a name");
   }
-  bson_string_free(history, true);
+  bson_free(history);
   bson_destroy(filter);
   bson_destroy(projection);
   bson_destroy(&document);

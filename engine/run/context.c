@@ -95,6 +95,14 @@ bool smig_ctx_progress(smig_ctx_t *ctx, int64_t done, int64_t total, smig_error_
   return true;
 }
 
+void smig_ctx_count(smig_ctx_t *ctx, const smig_counts_t *counts) {
+  ctx->counts.operations += counts->operations;
+  ctx->counts.inserted += counts->inserted;
+  ctx->counts.matched += counts->matched;
+  ctx->counts.modified += counts->modified;
+  ctx->counts.deleted += counts->deleted;
+}
+
 static void append_step_id(const smig_ctx_t *ctx, smig_error_t *error) {
   bson_t *details = smig_error_details(error);
   if (details) BSON_APPEND_UTF8(details, "step_id", ctx->step.id);

@@ -18,10 +18,6 @@ static void append_string_or_null(bson_t *to, const char *key, const char *value
   }
 }
 
-static bool lock_is_stale(const smig_ledger_state_t *state) {
-  return state->lock.expiry == SMIG_EXPIRY_PAST || smig_holder_proven_dead(state->lock.holder);
-}
-
 static void append_lock(bson_t *report, const smig_ledger_state_t *state) {
   if (!state->lock.holder) {
     BSON_APPEND_NULL(report, "lock");
@@ -32,7 +28,7 @@ static void append_lock(bson_t *report, const smig_ledger_state_t *state) {
   BSON_APPEND_UTF8(&lock, "holder", state->lock.holder);
   append_string_or_null(&lock, "acquired_at", state->lock.acquired_at);
   append_string_or_null(&lock, "expires_at", state->lock.expires_at);
-  BSON_APPEND_BOOL(&lock, "stale", lock_is_stale(state));
+  BSON_APPEND_BOOL(&lock, "stale", smig_survey_lock_is_stale(state));
   bson_append_document_end(report, &lock);
 }
 
@@ -56,7 +52,8 @@ static const char *status_of(const smig_step_t *step, const smig_entry_t *entry,
   if (strcmp(entry->status, smig_status_name(SMIG_STATUS_RUNNING)) != 0) return entry->status;
   char holder_run[SMIG_RUN_ID_SIZE] = "";
   if (state->lock.holder) smig_holder_run_id(state->lock.holder, holder_run);
-  bool held = state->lock.holder && !lock_is_stale(state) && entry->run && strcmp(entry->run, holder_run) == 0;
+  bool held =
+      state->lock.holder && !smig_survey_lock_is_stale(state) && entry->run && strcmp(entry->run, holder_run) == 0;
   return smig_status_name(held ? SMIG_STATUS_RUNNING : SMIG_STATUS_INTERRUPTED);
 }
 

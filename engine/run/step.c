@@ -76,6 +76,7 @@ void smig_run_step(smig_run_t *run, const smig_planned_step_t *planned, smig_out
   atomic_store(&engine->guard.step_running, true);
   bool done = call_handler(&ctx, planned, &outcome->error);
   atomic_store(&engine->guard.step_running, false);
+  outcome->counts = ctx.counts;
   outcome->duration_ms = smig_clock_mono_ms() - started;
   smig_clock_iso(smig_clock_wall_ms(), outcome->finished_at);
 

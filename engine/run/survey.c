@@ -20,7 +20,10 @@ void smig_survey_release(smig_survey_t *survey) {
 }
 
 bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
-  if (!smig_engine_validate_chain(engine, error)) return false;
+  return smig_engine_validate_chain(engine, error) && smig_survey_read(engine, survey, error);
+}
+
+bool smig_survey_read(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   if (!engine->ledger) {
     smig_error_set(error, SMIG_NO_RESOURCES, "the engine was made offline: it can only check the chain");
     return false;
@@ -82,23 +85,33 @@ void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
     const smig_step_t *step = &engine->chain.steps[i];
     const smig_entry_t *entry;
     if (!smig_plan_drifted(step, &survey->state, &entry)) continue;
-    smig_engine_log(engine, SMIG_LOG_WARN, NULL, "the file of step '%s' has changed since it was applied%s%s", step->id,
-                    step->file ? ": " : "", step->file ? step->file : "");
+    smig_engine_log(engine, SMIG_LOG_WARN, NULL,
+                    "the file of step '%s' has changed since it was applied%s%s; put it back as it was, or accept it: "
+                    "smartmigration-lua repair --accept-drift %s",
+                    step->id, step->file ? ": " : "", step->file ? step->file : "", step->id);
   }
 }
 
-bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   forget(survey);
   bool fresh = false;
   if (smig_plan_needs_fresh(&survey->state) && !look_around(engine, survey, &fresh, error)) {
     return false;
   }
   smig_plan_options_t options = plan_options(engine);
-  if (!smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error)) return false;
+  return smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error);
+}
+
+bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  if (!smig_survey_plan(engine, survey, error)) return false;
   if (smig_plan_check_agreement(&engine->chain, &survey->state, &survey->resolved, &survey->mismatch)) return true;
   if (smig_survey_nothing_to_do(survey)) return true;
   smig_error_move(error, &survey->mismatch);
   return false;
+}
+
+bool smig_survey_lock_is_stale(const smig_ledger_state_t *state) {
+  return state->lock.expiry == SMIG_EXPIRY_PAST || smig_holder_proven_dead(state->lock.holder);
 }
 
 bool smig_survey_nothing_to_do(const smig_survey_t *survey) {
