@@ -33,7 +33,7 @@ describe("a bad day of S3", function()
     assert.equal(403, err.status)
     assert.is_nil(tostring(err):find(("x"):rep(40), 1, true))
     local unknown <close> = support.client(store, { access_key_id = "AKIAUNKNOWN" })
-    assert.equal("InvalidAccessKeyId", caught(unknown.get, unknown, "a", { bucket = bucket.name }).code)
+    assert.equal("s3", caught(unknown.get, unknown, "a", { bucket = bucket.name }).category) -- its code is the server's own
     assert.equal(403, caught(there.head, there, "a").status)
     assert.equal(403, caught(there.exists, there, "a").status)
   end)
