@@ -21,7 +21,7 @@ class Failure(Exception):
 
 
 def wrapper():
-    """What goes before a server's own words: it dies with us, and without root's rights."""
+    """What goes before a server's own words: it dies with us, and has not root's rights."""
     words = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
         words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -88,7 +88,8 @@ def stop(processes):
 def run(words, environment):
     """The command's status; a signal to us is handed on, and it is given time to clean up. A variable of None is taken away."""
     changed = {**os.environ, **environment}
-    child = subprocess.Popen(words, env={name: value for name, value in changed.items() if value is not None})
+    child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words],  # it may hold a server of its own
+                             env={name: value for name, value in changed.items() if value is not None})
 
     def hand_on(number, _frame):
         # Ctrl-C reaches the whole foreground group by itself.

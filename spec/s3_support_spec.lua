@@ -133,6 +133,11 @@ describe("the S3 proxy", function()
     end
     assert.same({ "read", "SlowDown", "SlowDown", "read" }, seen)
     assert.equal("x", store:get(bucket, "key"))
+    proxy:add { method = "DELETE", answer = { status = 301, body = "no XML", headers = { ["x-amz-bucket-region"] = "eu-x" } } }
+    local moved = proxy.store:ask { "delete", bucket, "key" }
+    assert.equal(301, moved.status)
+    assert.equal("eu-x", moved.headers["x-amz-bucket-region"])
+    assert.equal("no XML", moved.message)
   end)
 
   it("cuts the connection before and after the server's work", function()
@@ -152,6 +157,13 @@ describe("the S3 proxy", function()
     local started = process.now_ms()
     assert.equal(1000, #proxy.store:ask({ "request", "GET", "/" .. bucket .. "/key?rate=" }).body)
     assert.is_true(process.now_ms() - started >= 150)
+    for _, length in ipairs { 999, 1001 } do
+      local rule = proxy:add { query = "length", headers = { ["Content-Length"] = length } }
+      local read, answer = pcall(proxy.store.ask, proxy.store, { "request", "GET", "/" .. bucket .. "/key?length=" })
+      assert.equal(length < 1000, read)
+      if read then assert.equal(length, #answer.body) end
+      rule:remove()
+    end
     proxy:add { headers = { ETag = false, Date = "Thu, 01 Jan 1970 00:00:00 GMT" } }
     local headers = proxy.store:head(bucket, "key")
     assert.is_nil(headers.etag)
@@ -170,9 +182,11 @@ describe("the S3 proxy", function()
 
   it("has a clock that is off", function()
     store:put(bucket, "key", "x")
+    local hour = os.date "!%H"
     proxy:add { clock_s = 3600 }
     local answer = proxy.store:ask { "request", "GET", "/" .. bucket .. "/key" }
     assert.equal("RequestTimeTooSkewed", answer.code)
+    assert.not_equal(hour, answer.headers.date:match " (%d+):")
     local later = os.date("!%Y%m%dT%H%M%SZ", os.time() + 3600)
     answer = proxy.store:ask { "request", "GET", "/" .. bucket .. "/key", headers = { ["x-amz-date"] = later } }
     assert.equal("x", answer.body)

@@ -90,8 +90,8 @@ static smig_ledger_t *reopen(smig_ledger_t *base, int64_t ttl_ms, smig_error_t *
 }
 
 /* An S3 request ends with its client, or lands at once: only MongoDB goes on with what a dead run sent. */
-static bool end_commands(smig_ledger_t *base, const smig_lease_t *lease, smig_commands_t which, smig_commands_left_t *left,
-                         smig_error_t *error) {
+static bool end_commands(smig_ledger_t *base, const smig_lease_t *lease, smig_commands_t which,
+                         smig_commands_left_t *left, smig_error_t *error) {
   smig_s3_ledger_t *self = smig_s3_ledger_of(base);
   *left = SMIG_COMMANDS_NONE_LEFT;
   if (!self->mongo.channel.connection) return true;

@@ -15,15 +15,16 @@ typedef struct look {
   smig_s3_t *client;
   const char *bucket;
   const smig_surroundings_t *around;
-  char *place;                   /* for messages: "s3 http://127.0.0.1:7070 uploads" */
-  char *own, *history, *scratch; /* the key of the ledger that this program would have here; prefixes of what belongs to it */
+  char *place; /* for messages: "s3 http://127.0.0.1:7070 uploads" */
+  char *own, *history,
+      *scratch; /* the key of the ledger that this program would have here; prefixes of what belongs to it */
 } look_t;
 
 static void begin(look_t *look, smig_s3_t *client, const char *bucket, const smig_surroundings_t *around) {
   *look = (look_t){.client = client, .bucket = bucket, .around = around};
   look->place = bson_strdup_printf("s3 %s %s", smig_s3_endpoint(client), bucket);
-  look->own = around->ledger_id ? bson_strdup(around->ledger_id)
-                                : bson_strdup_printf("%s%s.json", home, around->ledger_name);
+  look->own =
+      around->ledger_id ? bson_strdup(around->ledger_id) : bson_strdup_printf("%s%s.json", home, around->ledger_name);
   size_t stem = strlen(look->own);
   if (stem > 5 && strcmp(look->own + stem - 5, ".json") == 0) stem -= 5;
   look->history = bson_strdup_printf("%.*s/history/", (int)stem, look->own);
@@ -181,8 +182,8 @@ static bool look_under(const look_t *look, const char *key, bool *found, smig_er
   return good;
 }
 
-bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around, bson_string_t *others,
-                            smig_error_t *error) {
+bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around,
+                            bson_string_t *others, smig_error_t *error) {
   look_t look;
   smig_error_t lower = SMIG_ERROR_INIT;
   others_t names = {others, 0};

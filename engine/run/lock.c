@@ -130,7 +130,8 @@ static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *
     run->locked = run->held = true;
     if (engine->ledger->doubt) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL,
-                      "the lock of %s is best effort, two runs at once could both win it: %s (accepted by s3_lock = \"best-effort\")",
+                      "the lock of %s is best effort, two runs at once could both win it: %s (accepted by s3_lock = "
+                      "\"best-effort\")",
                       engine->ledger->place, engine->ledger->doubt);
     }
     if (former) {

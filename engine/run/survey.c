@@ -53,7 +53,8 @@ static smig_surroundings_t around(const smig_engine_t *engine, bool has_ledger) 
                                .scope = (const char *const *)engine->settings.fresh_scope};
 }
 
-static bool look_around_mongo(smig_engine_t *engine, smig_survey_t *survey, bson_string_t *others, smig_error_t *error) {
+static bool look_around_mongo(smig_engine_t *engine, smig_survey_t *survey, bson_string_t *others,
+                              smig_error_t *error) {
   const smig_settings_t *settings = &engine->settings;
   smig_surroundings_t surroundings = around(engine, !settings->ledger_in_s3);
   char *place = bson_strdup_printf("mongodb %s", settings->database);

@@ -126,7 +126,7 @@ static bool look(smig_credentials_t *self, int64_t now_wall_ms, smig_keys_t *key
 static void plan_refresh(smig_credentials_t *self, int64_t now_wall_ms) {
   int64_t early = self->keys.expires_wall_ms - REFRESH_BEFORE_MS;
   int64_t half = now_wall_ms + (self->keys.expires_wall_ms - now_wall_ms) / 2;
-  self->refresh_wall_ms = early > half ? early : half;
+  self->refresh_wall_ms = early > now_wall_ms ? early : half;
 }
 
 static void show(smig_credentials_t *self, const smig_s3_credentials_t **found) {

@@ -1,7 +1,7 @@
--- Flags get keys that say whose they are, a content type that browsers show and a year in their caches; key, ETag and size stand in
--- the country's document (a region's, where the flag is no country's). The old objects stay, so that old programs live on: the
--- next step removes them. Per flag the object comes first and the document second, so that no document ever names what
--- cannot be read; both may be done again. After a break it goes on behind the last key up to which all is done.
+-- Flags get keys that say whose they are, a content type that browsers show and a year in their caches; key, ETag and size
+-- stand in the country's document (a region's, where the flag is no country's). The old objects stay, so that old programs
+-- live on: the next step removes them. Per flag the object comes first and the document second, so that no document ever
+-- names what cannot be read; both may be done again. After a break it goes on behind the last key up to which all is done.
 local flags = require "_flags"
 
 local FLAG = { bsonType = "object", required = { "etag", "key", "size" }, additionalProperties = false, properties = {
