@@ -1,5 +1,5 @@
--- What the S3 binding makes of bad days: refusals, wrong answers, slow and broken connections. Real answers where the server can be
--- made to give them, a proxy's where not.
+-- What the S3 binding makes of bad days: refusals, wrong answers, slow and broken connections. Real answers where the server can
+-- be made to give them, a proxy's where not.
 local bson = require "smartmigration.bson"
 local s3_proxy = require "spec.support.s3_proxy"
 local support = require "spec.support.s3_lua"
@@ -128,7 +128,8 @@ describe("a bad day of S3", function()
   end)
 
   it("an answer that is no XML", function()
-    proxy:add { answer = { status = 502, headers = { ["content-type"] = "text/html" }, body = "<html><body><h1>Bad gateway<br>" } }
+    local page = { status = 502, headers = { ["content-type"] = "text/html" }, body = "<html><body><h1>Bad gateway<br>" }
+    proxy:add { answer = page }
     local err = caught(through.get, through, "a")
     assert.equal(502, err.status)
     proxy:remove()

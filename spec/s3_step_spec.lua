@@ -1,5 +1,5 @@
--- ctx.s3 and ctx.bucket inside of a step: the settings that make them, that they end with it, and that a run that must end ends its
--- requests. Against real servers.
+-- ctx.s3 and ctx.bucket inside of a step: the settings that make them, that they end with it, and that a run that must end ends
+-- its requests. Against real servers.
 local migrations = require "spec.support.migrations"
 local process = require "spec.support.process"
 local s3_proxy = require "spec.support.s3_proxy"
@@ -53,7 +53,8 @@ describe("S3 in a step", function()
     assert.matches("s3.client or s3.region, not both", err.message)
     local closed = support.client(store)
     closed:close()
-    assert.matches("is closed", migrations.failure(migrations.with_step, print, { s3 = { client = closed, bucket = name } }).message)
+    local refused = migrations.failure(migrations.with_step, print, { s3 = { client = closed, bucket = name } })
+    assert.matches("is closed", refused.message)
   end)
 
   it("ends with the step, and says so", function()
