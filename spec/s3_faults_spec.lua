@@ -1,7 +1,6 @@
 -- What the S3 binding makes of bad days: refusals, wrong answers, slow and broken connections. Real answers where the server can
 -- be made to give them, a proxy's where not.
 local bson = require "smartmigration.bson"
-local s3_proxy = require "spec.support.s3_proxy"
 local support = require "spec.support.s3_lua"
 
 local caught = support.caught
@@ -10,9 +9,7 @@ describe("a bad day of S3", function()
   local bucket, store, client, proxy, own, through
   setup(function()
     bucket, store, client = support.bucket()
-    proxy = s3_proxy.start()
-    own = support.client(proxy)
-    through = own:bucket(bucket.name)
+    proxy, own, through = support.by_proxy(bucket)
     bucket:put("a", "body")
   end)
   before_each(function()

@@ -1,6 +1,5 @@
 -- Multipart uploads of the S3 binding: files, the handle, what is left behind, answers that are lost. Against a real server.
 local bson = require "smartmigration.bson"
-local s3_proxy = require "spec.support.s3_proxy"
 local support = require "spec.support.s3_lua"
 local wait_for = require "spec.support.wait_for"
 
@@ -11,9 +10,7 @@ describe("a multipart upload", function()
   local bucket, client, proxy, own, through, _
   setup(function()
     bucket, _, client = support.bucket()
-    proxy = s3_proxy.start()
-    own = support.client(proxy)
-    through = own:bucket(bucket.name)
+    proxy, own, through = support.by_proxy(bucket)
   end)
   before_each(function()
     proxy:remove()

@@ -1,5 +1,4 @@
 -- Readers, streams and files of the S3 binding: bodies in bounded memory, and bodies that break off. Against a real server.
-local s3_proxy = require "spec.support.s3_proxy"
 local server = require "spec.support.s3"
 local support = require "spec.support.s3_lua"
 
@@ -11,9 +10,7 @@ describe("a stream", function()
   local content
   setup(function()
     bucket, _, client = support.bucket()
-    proxy = s3_proxy.start()
-    own = support.client(proxy)
-    through = own:bucket(bucket.name)
+    proxy, own, through = support.by_proxy(bucket)
     local lines = {}
     for i = 1, 200000 do lines[i] = ("line %d of many"):format(i) end
     content = table.concat(lines, "\n")
