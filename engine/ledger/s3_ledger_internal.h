@@ -109,4 +109,12 @@ bool smig_s3_ledger_trust(smig_s3_ledger_t *self, smig_error_t *error);
 /* Puts an own verdict into the ledger. */
 void smig_s3_ledger_record_verdict(const smig_s3_ledger_t *self, int64_t wall_ms, smig_edits_t *edits);
 
+/* --- s3_ledger_history.c -------------------------------------------------------------------------------------- */
+
+/* Beginning and end alike: the whole document is put in its place. */
+bool smig_s3_ledger_history_write(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                  smig_error_t *error);
+bool smig_s3_ledger_history_list(smig_ledger_t *self, bson_t *list, smig_error_t *error);
+bool smig_s3_ledger_history_prune(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error);
+
 #endif

@@ -89,9 +89,10 @@ bool smig_engine_open_resources(smig_engine_t *engine, const smig_options_t *opt
   if (smig_options_have_mongo(options) && !open_mongo(engine, options, error)) return false;
   if (smig_options_have_s3(options) && !open_s3(engine, options, error)) return false;
   if (!check_backend(engine, error)) return false;
-  engine->ledger = settings->ledger_in_s3
-                       ? smig_s3_ledger_new(engine->s3, settings->bucket, settings->ledger_id, settings->s3_best_effort,
-                                            engine->connection, settings->database)
-                       : smig_mongo_ledger_new(engine->connection, settings->database, settings->ledger_id);
+  engine->ledger =
+      settings->ledger_in_s3
+          ? smig_s3_ledger_new(engine->s3, settings->bucket, settings->ledger_id, settings->s3_best_effort,
+                               engine->connection, settings->database)
+          : smig_mongo_ledger_new(engine->connection, settings->database, settings->ledger_id, settings->ledger_name);
   return true;
 }

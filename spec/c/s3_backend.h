@@ -25,8 +25,24 @@ static void s3_put_body(const char *body) {
   s3_do("PUT", S3_KEY, body);
 }
 
+/* Deletes every object whose key begins so. */
+static void s3_delete_all(const char *prefix) {
+  smig_s3_request_t request = s3_request("list", "GET", s3_bucket, NULL);
+  smig_s3_fields_add(&request.query, "list-type", "2");
+  smig_s3_fields_add(&request.query, "prefix", prefix);
+  char *text = s3_body(s3_client, &request);
+  for (char *at = text; at && (at = strstr(at, "<Key>"));) {
+    char *end = strstr(at += 5, "</Key>");
+    *end = '\0';
+    s3_do("DELETE", at, NULL);
+    at = end + 1;
+  }
+  bson_free(text);
+  smig_s3_fields_release(&request.query);
+}
+
 static void s3_reset(void) {
-  s3_do("DELETE", S3_KEY, NULL);
+  s3_delete_all(".smartmigration/contract"); /* the history, too */
 }
 
 /* Dates become the strings that they are in JSON. */
@@ -97,18 +113,8 @@ static inline void s3_backend_start(const char *part) {
 }
 
 /* Deletes every object, and the bucket. */
-static void s3_backend_stop(void) {
-  smig_s3_request_t request = s3_request("list", "GET", s3_bucket, NULL);
-  smig_s3_fields_add(&request.query, "list-type", "2");
-  char *text = s3_body(s3_client, &request);
-  for (char *at = text; at && (at = strstr(at, "<Key>"));) {
-    char *end = strstr(at += 5, "</Key>");
-    *end = '\0';
-    s3_do("DELETE", at, NULL);
-    at = end + 1;
-  }
-  bson_free(text);
-  smig_s3_fields_release(&request.query);
+static inline void s3_backend_stop(void) {
+  s3_delete_all("");
   s3_do("DELETE", NULL, NULL);
   smig_s3_free(s3_client);
 }
