@@ -10,7 +10,8 @@
 
 #define STRINGS(X)                                                                                                     \
   X(endpoint)                                                                                                          \
-  X(region) X(bucket) X(style) X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse)     \
+  X(region)                                                                                                            \
+  X(bucket) X(style) X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse)               \
       X(sse_kms_key_id) X(expected_bucket_owner)
 
 static void copy_config(smig_s3_config_t *to, const smig_s3_config_t *from) {
