@@ -47,14 +47,15 @@ describe("parallel", function()
     local own <close> = support.client(proxy)
     local through = own:bucket(bucket.name)
     local held = proxy:add { method = "PUT", path = "/o/03$", hold = "before" }
-    local told = {}
+    local told, told_by_then = {}, nil
     own:parallel(numbers(20), function(i)
       through:put(("o/%02d"):format(i), "")
       if i == 10 then
-        assert.same({ 1, 2 }, { told[#told] and told[#told] >= 1 and 1, told[#told] == 2 and 2 })
-        held:release()
+        told_by_then = told[#told] or 0
+        held:remove()
       end
     end, { concurrency = 8, on_progress = function(i) told[#told + 1] = i end })
+    assert.is_true(told_by_then <= 2, "3 was not done, but was told " .. told_by_then)
     for i = 2, #told do assert.is_true(told[i] > told[i - 1]) end
     assert.equal(20, told[#told])
   end)
@@ -199,6 +200,31 @@ describe("parallel", function()
       assert.equal(4, bucket:delete_many((bucket:list(name))).deleted)
     end)
     assert.same({}, bucket:list_uploads():all())
+    support.clean()
+  end)
+
+  it("stands a collector that never rests", function()
+    local collect = collectgarbage
+    local mode = collect "incremental"
+    local pause, multiplier = collect("setpause", 0), collect("setstepmul", 1000)
+    local path = support.path(("x"):rep(6 << 20))
+    local ok, failure = pcall(client.parallel, client, numbers(12), function(i)
+      local name = "gc/" .. i
+      bucket:put(name, name, { metadata = { a = name } })
+      bucket:put_file(name .. "f", path, { part_size = 5 << 20 })
+      assert.is_false((pcall(bucket.get, bucket, "missing")))
+      assert.equal(name, bucket:get(name).body)
+      local left = bucket:open(name .. "f") -- not closed: the collector's
+      assert.equal(10, #left:read(10))
+      bucket:list({ prefix = "gc/", page_size = 2 }):next()
+      collect()
+      bucket:delete_many { name, name .. "f" }
+    end)
+    collect("setpause", pause)
+    collect("setstepmul", multiplier)
+    collect(mode)
+    assert.is_true(ok, tostring(failure))
+    assert.same({}, bucket:list("gc/"):all())
     support.clean()
   end)
 
