@@ -265,6 +265,7 @@ int luaopen_smartmigration_core(lua_State *L) {
                                      {"status", method_status},
                                      {"baseline", engine_baseline},
                                      {"repair", engine_repair},
+                                     {"import", engine_import},
                                      {"unlock", engine_unlock},
                                      {"checkpoints", engine_checkpoints},
                                      {"clear_checkpoints", engine_clear_checkpoints},

@@ -25,6 +25,7 @@ int engine_call_for_report(lua_State *L, engine_report_fn call, const void *argu
 /* What an operator does: the handle's methods in operations.c. */
 int engine_baseline(lua_State *L);
 int engine_repair(lua_State *L);
+int engine_import(lua_State *L);
 int engine_unlock(lua_State *L);
 int engine_checkpoints(lua_State *L);
 int engine_clear_checkpoints(lua_State *L);

@@ -300,7 +300,10 @@ SMIG_API bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *er
 /*
  * Checks the chain, and chain and checksums against the ledger. The report (initialised by the call, to be
  * destroyed by the caller on every path):
- *   {steps: int, current_version: string|null, drift: [{id, kind: "changed", recorded, found}]}
+ *   {steps: int, current_version: string|null, drift: [{id, kind, file?, chain_from?, chain_to?, recorded_from?, recorded_to?,
+ *    recorded? and found? (checksums of kind changed), way_out (a command that makes the record agree)}]}
+ * kind: "changed" (an applied step's file), "missing" (applied, and not in the chain any more), "late-inserted" (in the chain below the
+ * version, never applied), "moved" (applied between other versions), "ahead" (applied, and about to run again).
  */
 SMIG_API bool smig_engine_validate(smig_engine_t *engine, bson_t *report, smig_error_t *error);
 
@@ -318,7 +321,7 @@ SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smi
  * The ledger and the chain, for a person or a probe. Needs read rights only. The report (as above):
  *   {current_version: string|null, target_version, pending: int, check: "up-to-date"|"pending"|"too-new"|"problem",
  *    problem: {code, message}|null (why a run would be refused; too-new has one too),
- *    lock: {holder, acquired_at, expires_at, stale: bool}|null, ledger: string,
+ *    lock: {holder, acquired_at, expires_at, stale: bool}|null, ledger: string, drift: [as of validate],
  *    steps: [{id, from_version, to_version, status, drift: bool, in_chain: bool, description?, started_at?, finished_at?, duration_ms?, attempts?,
  *             host?, error?, checkpoints?: int}]}
  */
@@ -343,7 +346,7 @@ SMIG_API bool smig_engine_baseline(smig_engine_t *engine, const char *version, b
 typedef enum smig_repair {
   SMIG_REPAIR_MARK_APPLIED, /* the next planned step counts as applied; the version becomes its `to` */
   SMIG_REPAIR_MARK_PENDING, /* the last applied step's entry is removed; the version becomes its `from` */
-  SMIG_REPAIR_ACCEPT_DRIFT, /* an applied step's entry gets the checksum that its file has now */
+  SMIG_REPAIR_ACCEPT_DRIFT, /* a step's record becomes what the chain says: checksum, versions, applied, or no record at all */
   SMIG_REPAIR_RERUN         /* an applied step runs once more; entry and version stay until it succeeds (STEP_FAILED) */
 } smig_repair_t;
 
@@ -351,11 +354,27 @@ typedef enum smig_repair {
 SMIG_API const char *smig_repair_name(smig_repair_t repair);
 
 /*
- * Corrects the record of one step. Reasons: "no-ledger", "unknown-step", "not-next", "not-last-applied", "not-applied", "no-drift".
- *   {repair, step_id, former_version: string|null, version: string|null, checksum?, duration_ms? (of a rerun)}
+ * Corrects the record of one step. Reasons: "no-ledger", "unknown-step", "not-next", "not-last-applied", "not-applied", "no-drift",
+ * "not-reached".
+ *   {repair, step_id, former_version: string|null, version: string|null, drift? (its kind), checksum?, duration_ms? (of a rerun)}
  */
 SMIG_API bool smig_engine_repair(smig_engine_t *engine, smig_repair_t repair, const char *step_id, bson_t *report,
                                  smig_error_t *error);
+
+/* A step that another tool's record says was applied. */
+typedef struct smig_import {
+  const char *step_id;
+  int64_t applied_at_wall_ms; /* since 1970, UTC */
+} smig_import_t;
+
+/*
+ * Begins a ledger with the steps that another tool has applied, in any order: they must be the chain's first ones. `source` says in
+ * the history where that was read. With `dry_run` nothing is written and no lock taken. Reasons: "nothing-to-import",
+ * "unknown-step", "named-twice", "not-a-prefix", "already-versioned". LEDGER_ELSEWHERE.
+ *   {dry_run: bool, version, imported: [{step_id, from_version, to_version, applied_at}], pending: int}
+ */
+SMIG_API bool smig_engine_import(smig_engine_t *engine, const smig_import_t *applied, size_t count, const char *source,
+                                 bool dry_run, bson_t *report, smig_error_t *error);
 
 /*
  * Frees the lock of a dead or expired holder. A live one's (else LOCK_TIMEOUT) only with `force_holder`, the whole holder string
@@ -377,7 +396,7 @@ SMIG_API bool smig_engine_clear_checkpoints(smig_engine_t *engine, const char *s
 
 /*
  * What ran, newest first. Read rights only. An entry whose run neither ended nor holds the lock is "interrupted".
- *   {runs: [{run, kind: "run"|"baseline"|"repair"|"unlock", status: "running"|"succeeded"|"failed"|"interrupted",
+ *   {runs: [{run, kind: "run"|"baseline"|"repair"|"unlock"|"import", status: "running"|"succeeded"|"failed"|"interrupted",
  *            started_at, finished_at?, duration_ms?, from_version, to_version?, target_version?, host, os_user, db_user, engine,
  *            command? (of an operator), steps: [{id, from_version, to_version, status, started_at, finished_at,
  *            duration_ms, operations, documents: {inserted, matched, modified, deleted}, error?}],

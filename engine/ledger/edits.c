@@ -142,6 +142,7 @@ void smig_edits_of_change(smig_edits_t *edits, const smig_ledger_change_t *chang
                           const char *now) {
   if (change->finished) finish(edits, change->finished, lease);
   if (change->started) start(edits, change->started, lease);
+  for (size_t i = 0; i < change->imported_count; i++) finish(edits, &change->imported[i], lease);
   if (change->current_version) smig_edits_set_utf8(edits, change->current_version, "currentVersion", NULL, NULL);
   if (change->compatible_from) smig_edits_set_utf8(edits, change->compatible_from, "compatibleFrom", NULL, NULL);
   if (change->bootstrap_version) {

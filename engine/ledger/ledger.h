@@ -57,6 +57,8 @@ typedef struct smig_ledger_change {
   const smig_entry_write_t *finished; /* replaces our fields of that entry (unknown fields survive) */
   const smig_entry_write_t
       *started; /* a `running` entry; finishedAt, durationMs and error of a former try are removed */
+  const smig_entry_write_t *imported; /* entries that another tool's record says are applied */
+  size_t imported_count;
   const char *current_version;
   const char *compatible_from;
   const char *bootstrap_mode; /* with bootstrap_version: sets bootstrap {mode, version, at} */

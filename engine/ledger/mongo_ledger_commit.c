@@ -44,6 +44,7 @@ bool smig_mongo_ledger_commit(smig_ledger_t *base, const smig_lease_t *lease, co
   if (ok) {
     if (change->finished) self->size += ENTRY_SIZE + (change->finished->error ? change->finished->error->len : 0);
     if (change->started) self->size += ENTRY_SIZE;
+    self->size += (int64_t)change->imported_count * ENTRY_SIZE;
   }
   smig_edits_release(&edits);
   return ok;

@@ -3,6 +3,7 @@
  * Users: smartmigration.h. Main thread.
  */
 #include "clock.h"
+#include "drift.h"
 #include "operation.h"
 #include "semver.h"
 
@@ -12,7 +13,8 @@ typedef struct repair {
   smig_repair_t kind;
   const char *id;
   bson_t *report;
-  char *version; /* that the ledger has afterwards */
+  char *version;     /* that the ledger has afterwards */
+  const char *drift; /* the kind that is accepted */
 } repair_t;
 
 const char *smig_repair_name(smig_repair_t repair) {
@@ -103,13 +105,35 @@ static bool check_applied(const repair_t *repair, const smig_ledger_state_t *sta
   return true;
 }
 
-static bool check_drifted(const repair_t *repair, const smig_ledger_state_t *state, smig_error_t *error) {
-  const smig_step_t *step;
-  const smig_entry_t *entry;
-  if (!check_applied(repair, state, &step, &entry, error)) return false;
-  return smig_plan_drifted(step, state, &entry) ||
-         smig_refuse(error, "no-drift", "the file of step '%s' has not changed since it was applied: nothing to accept",
-                     repair->id);
+/* The kind of the step's drift, a static text; NULL: there is none. Nothing is planned: what is about to run is not accepted. */
+static const char *drift_of(const repair_t *repair, const smig_survey_t *survey) {
+  smig_drift_t drift;
+  smig_drift_find(&drift, repair->engine, survey);
+  const char *found = smig_drift_kind(&drift, repair->id);
+  const char *const kinds[] = {"changed", "missing", "late-inserted", "moved"}, *kind = NULL;
+  for (size_t i = 0; found && i < sizeof kinds / sizeof *kinds; i++)
+    if (strcmp(found, kinds[i]) == 0) kind = kinds[i];
+  smig_drift_release(&drift);
+  return kind;
+}
+
+static bool check_drifted(repair_t *repair, const smig_survey_t *survey, smig_error_t *error) {
+  const smig_ledger_state_t *state = &survey->state;
+  const smig_step_t *step = smig_chain_find(&repair->engine->chain, repair->id);
+  const smig_entry_t *entry = smig_ledger_state_find(state, repair->id);
+  repair->drift = drift_of(repair, survey);
+  if (repair->drift && strcmp(repair->drift, "moved") == 0 &&
+      smig_semver_compare(step->to, state->current_version) > 0) {
+    return smig_refuse(
+        error, "not-reached",
+        "step '%s' leads to %s now, and the data is at %s: smartmigration-lua baseline %s --force lets the "
+        "next run begin with it",
+        repair->id, step->to, state->current_version, step->from);
+  }
+  if (repair->drift) return true;
+  if (!step && !entry) return unknown_step(repair, state, error);
+  if (!is_applied(entry)) return not_applied(repair, entry, error);
+  return smig_refuse(error, "no-drift", "chain and record agree about step '%s': nothing to accept", repair->id);
 }
 
 static bool check_rerun(const repair_t *repair, const smig_ledger_state_t *state, smig_error_t *error) {
@@ -124,7 +148,7 @@ static bool check_rerun(const repair_t *repair, const smig_ledger_state_t *state
 }
 
 static bool check(smig_run_t *run, void *arg, smig_error_t *error) {
-  const repair_t *repair = arg;
+  repair_t *repair = arg;
   const smig_ledger_state_t *state = &run->survey.state;
   if (!smig_require_ledger(run, error)) return false;
   if (!state->current_version) {
@@ -139,7 +163,7 @@ static bool check(smig_run_t *run, void *arg, smig_error_t *error) {
   case SMIG_REPAIR_MARK_PENDING:
     return check_last(repair, state, error);
   case SMIG_REPAIR_ACCEPT_DRIFT:
-    return check_drifted(repair, state, error);
+    return check_drifted(repair, &run->survey, error);
   default:
     return check_rerun(repair, state, error);
   }
@@ -190,13 +214,37 @@ static bool mark_pending(repair_t *repair, smig_run_t *run, smig_error_t *error)
   return smig_run_commit(run, &change, error);
 }
 
+/* The record becomes what the chain says: with a step that left it, that there is none. */
 static bool accept_drift(repair_t *repair, smig_run_t *run, smig_error_t *error) {
+  const smig_ledger_state_t *state = &run->survey.state;
   const smig_step_t *step = smig_chain_find(&repair->engine->chain, repair->id);
-  smig_ledger_change_t change = {.accept_checksum_of = repair->id,
-                                 .accepted_checksum = step->checksum,
-                                 .clear_leftovers = run->survey.state.has_leftovers,
-                                 .release = true};
-  BSON_APPEND_UTF8(repair->report, "checksum", step->checksum);
+  const smig_entry_t *former = smig_ledger_state_find(state, repair->id);
+  const char *removed[] = {repair->id, NULL};
+  char now[SMIG_ISO_SIZE];
+  smig_ledger_change_t change = {.clear_leftovers = state->has_leftovers, .release = true};
+  smig_clock_iso(smig_clock_wall_ms(), now);
+  BSON_APPEND_UTF8(repair->report, "drift", repair->drift);
+  if (!step) {
+    change.remove_entries = removed;
+    return smig_run_commit(run, &change, error);
+  }
+  if (step->checksum) BSON_APPEND_UTF8(repair->report, "checksum", step->checksum);
+  if (strcmp(repair->drift, "changed") == 0) {
+    change.accept_checksum_of = repair->id;
+    change.accepted_checksum = step->checksum;
+    return smig_run_commit(run, &change, error);
+  }
+  bool applied = is_applied(former);
+  smig_entry_write_t entry = {.id = step->id,
+                              .from_version = step->from,
+                              .to_version = step->to,
+                              .status = SMIG_STATUS_APPLIED,
+                              .started_at = applied ? former->started_at : now,
+                              .finished_at = applied ? former->finished_at : now,
+                              .duration_ms = applied ? -1 : 0,
+                              .checksum = step->checksum};
+  change.finished = &entry;
+  change.clear_checkpoints_of = repair->id;
   return smig_run_commit(run, &change, error);
 }
 

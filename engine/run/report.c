@@ -2,9 +2,8 @@
  * Looking without acting: status and validate (contract, section 4; the command line's page for the shape of a report). Needs
  * read rights only. Users: smartmigration.h.
  */
-#include "clock.h"
+#include "drift.h"
 #include "semver.h"
-#include "survey.h"
 
 static void append_string(bson_t *to, const char *key, const char *value) {
   if (value) BSON_APPEND_UTF8(to, key, value);
@@ -58,7 +57,7 @@ static const char *status_of(const smig_step_t *step, const smig_entry_t *entry,
 }
 
 static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, const smig_entry_t *entry,
-                        const smig_survey_t *survey) {
+                        const smig_survey_t *survey, const smig_drift_t *drift) {
   const smig_ledger_state_t *state = &survey->state;
   char buffer[16];
   const char *key;
@@ -70,8 +69,7 @@ static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, c
   append_string_or_null(&item, "from_version", step ? step->from : entry->from_version);
   append_string_or_null(&item, "to_version", step ? step->to : entry->to_version);
   BSON_APPEND_UTF8(&item, "status", status_of(step, entry, survey));
-  const smig_entry_t *drifted;
-  BSON_APPEND_BOOL(&item, "drift", step && smig_plan_drifted(step, state, &drifted));
+  BSON_APPEND_BOOL(&item, "drift", smig_drift_kind(drift, id) != NULL);
   BSON_APPEND_BOOL(&item, "in_chain", step != NULL);
   if (step) append_string(&item, "description", step->description);
   if (entry) {
@@ -90,18 +88,22 @@ static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, c
 /* The chain's steps in their order, then what the ledger recorded beside them. */
 static void append_steps(const smig_engine_t *engine, const smig_survey_t *survey, bson_t *report) {
   const smig_ledger_state_t *state = &survey->state;
+  smig_drift_t drift;
   bson_t list;
   uint32_t index = 0;
+  smig_drift_find(&drift, engine, survey);
   BSON_APPEND_ARRAY_BEGIN(report, "steps", &list);
   for (size_t i = 0; i < engine->chain.count; i++) {
     const smig_step_t *step = &engine->chain.steps[i];
-    append_step(&list, index++, step, smig_ledger_state_find(state, step->id), survey);
+    append_step(&list, index++, step, smig_ledger_state_find(state, step->id), survey, &drift);
   }
   for (size_t i = 0; i < state->entry_count; i++) {
     const smig_entry_t *entry = &state->entries[i];
-    if (!smig_chain_find(&engine->chain, entry->id)) append_step(&list, index++, NULL, entry, survey);
+    if (!smig_chain_find(&engine->chain, entry->id)) append_step(&list, index++, NULL, entry, survey, &drift);
   }
   bson_append_array_end(report, &list);
+  BSON_APPEND_ARRAY(report, "drift", &drift.list);
+  smig_drift_release(&drift);
 }
 
 static void append_verdict(bson_t *report, const smig_survey_t *survey, bool resolved, const smig_error_t *problem) {
@@ -150,44 +152,20 @@ bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *err
   return good;
 }
 
-static void append_drift(const smig_engine_t *engine, const smig_ledger_state_t *state, bson_t *report) {
-  bson_t list;
-  uint32_t index = 0;
-  BSON_APPEND_ARRAY_BEGIN(report, "drift", &list);
-  for (size_t i = 0; i < engine->chain.count; i++) {
-    const smig_step_t *step = &engine->chain.steps[i];
-    const smig_entry_t *entry;
-    if (!smig_plan_drifted(step, state, &entry)) continue;
-    char buffer[16];
-    const char *key;
-    bson_uint32_to_string(index++, &key, buffer, sizeof buffer);
-    bson_t item;
-    bson_append_document_begin(&list, key, -1, &item);
-    BSON_APPEND_UTF8(&item, "id", step->id);
-    BSON_APPEND_UTF8(&item, "kind", "changed");
-    append_string(&item, "file", step->file);
-    BSON_APPEND_UTF8(&item, "recorded", entry->checksum);
-    BSON_APPEND_UTF8(&item, "found", step->checksum);
-    bson_append_document_end(&list, &item);
-  }
-  bson_append_array_end(report, &list);
-}
-
 bool smig_engine_validate(smig_engine_t *engine, bson_t *report, smig_error_t *error) {
   bson_init(report);
   smig_survey_t survey;
   smig_survey_init(&survey);
   smig_engine_begin_call(engine);
-  bool good = smig_survey_load(engine, &survey, error) && smig_survey_resolve(engine, &survey, error);
-  /* With nothing to do a disagreement is a run's warning, but it is what validate is asked for. */
-  if (good && survey.mismatch.code) {
-    smig_error_move(error, &survey.mismatch);
-    good = false;
-  }
+  /* That ledger and chain disagree is what the report is asked for, and no failure. */
+  bool good = smig_survey_load(engine, &survey, error) && smig_survey_plan(engine, &survey, error);
   if (good) {
+    smig_drift_t drift;
+    smig_drift_find(&drift, engine, &survey);
     BSON_APPEND_INT64(report, "steps", (int64_t)engine->chain.count);
     append_string_or_null(report, "current_version", survey.state.current_version);
-    append_drift(engine, &survey.state, report);
+    BSON_APPEND_ARRAY(report, "drift", &drift.list);
+    smig_drift_release(&drift);
   }
   smig_survey_release(&survey);
   smig_engine_end_call(engine, !good, error);
