@@ -362,7 +362,8 @@ describe("validate", function()
     local here <close> = place(A)
     ends_with(0, here:run { "run" })
     here:write("migrations/0001.lua", (A:gsub('"a"', '"renamed"')))
-    assert.are.equal("LEDGER_CHAIN_MISMATCH", ends_with(6, here:run { "validate", "--json" }).json.error.code)
+    local drift = ends_with(6, here:run { "validate", "--json" }).json.drift
+    assert.are.same({ "missing", "late-inserted" }, { drift[1].kind, drift[2].kind })
   end)
 end)
 

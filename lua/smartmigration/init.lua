@@ -29,6 +29,7 @@ local function append(migration, step)
   local source = state.source
   migration.engine:add_step(step, source and source.file, source and source.checksum)
   state.steps[#state.steps + 1] = step
+  state.sources[#state.steps] = source
 end
 
 -- Adds a step that is a table: { id =, from =, to =, description =, compatible_from =, resumable =, up = }.
@@ -48,7 +49,7 @@ function Migration:load(folder)
   local state = self.state
   local source = state.source -- of the file that calls, if one does
   local ok, failure = pcall(loader.load, self, folder, append)
-  state.source = source
+  state.source, state.folder = source, state.folder or folder
   if not ok then
     state.failure = failure
     error(failure, 0)
@@ -80,15 +81,52 @@ end
 
 -- ------------------------------------------------------------------ what it does
 
--- Checks the chain, and chain and checksums against the ledger: { steps, current_version, drift }. With the option
--- `offline` the chain alone: { steps, drift = {} }.
-function Migration:validate()
-  local engine = ready(self)
-  if self.state.offline then
+-- The steps with what is known of their files: a list of { id, from, to, file, checksum }.
+local function with_sources(migration)
+  local list = migration:steps()
+  for i, step in ipairs(list) do
+    local source = migration.state.sources[i] or {}
+    step.file, step.checksum = source.file, source.checksum
+  end
+  return list
+end
+
+local function validate(migration)
+  local engine = ready(migration)
+  if migration.state.offline then
     engine:validate_chain()
-    return { steps = #self.state.steps, drift = {} }
+    return { steps = #migration.state.steps, drift = {} }
   end
   return engine:validate()
+end
+
+-- The same besides the findings against a git ref. Where there are any, what else is wrong is told as `problem`: it may
+-- follow of them.
+local function validate_with_base(migration, ref)
+  local folder = migration.state.folder or core.raise("INVALID_OPTIONS", "validate compares a folder of migration files with a "
+    .. "base, and none was loaded")
+  local findings, base = require("smartmigration.base").check(folder, with_sources(migration), ref, function(other)
+    local former <close> = smartmigration.new { offline = true, target_from_chain = true, migrations = other }
+    return with_sources(former)
+  end)
+  local ok, found = pcall(validate, migration)
+  if not ok and (#findings == 0 or type(found) ~= "userdata") then
+    error(found, 0)
+  elseif not ok then
+    found = { steps = #migration.state.steps, drift = {}, problem = { code = found.code, message = found.message } }
+  end
+  found.base = base
+  table.move(findings, 1, #findings, #found.drift + 1, found.drift)
+  return found
+end
+
+-- Checks the chain, and chain and checksums against the ledger: { steps, current_version, drift }. With the option
+-- `offline` the chain alone: { steps, drift = {} }. `{ base = ref }` compares the folder with what it was at a git ref besides:
+-- { base = { ref, commit, steps } }, and `problem` where something else is wrong, too.
+function Migration:validate(settings)
+  local ref = options.read_validate(settings)
+  ready(self)
+  return ref and validate_with_base(self, ref) or validate(self)
 end
 
 -- What run would do. Writes nothing.
@@ -107,7 +145,7 @@ function Migration:status()
   return ready(self):status()
 end
 
-operations.add(Migration, ready)
+operations.add(Migration, ready, with_sources)
 
 -- Asks a run to stop; `reason` is a signal's number. The one method that a step or a logger may call.
 function Migration:cancel(reason)
@@ -149,7 +187,10 @@ function smartmigration.new(settings)
   local flat, folder = options.flatten(settings)
   local migration = setmetatable({
     engine = core.engine(flat),
-    state = { steps = {}, unfinished = {}, log = flat.log, offline = flat.offline },
+    state = {
+      steps = {}, sources = {}, unfinished = {}, log = flat.log, offline = flat.offline,
+      mongo = { uri = flat.mongo_uri, name = flat.mongo_database, database = flat.mongo },
+    },
   }, meta)
   if folder then
     migration:load(folder)

@@ -1,4 +1,5 @@
--- What an operator does with a migration: the methods baseline, repair, unlock, checkpoints, clear_checkpoints, history.
+-- What an operator does with a migration: the methods baseline, repair, import_ledger, unlock, checkpoints,
+-- clear_checkpoints, history.
 --
 -- They take the lock as a run does (lock.wait_ms); the history and looking at checkpoints only read. Users: init.lua.
 -- Errors: INVALID_OPTIONS for wrong arguments and for what the ledger does not permit (details.reason), LOCK_TIMEOUT,
@@ -40,15 +41,16 @@ local function check_options(settings, method, known)
       refuse("unknown option '%s' for %s%s", tostring(name), method, near and (" (did you mean '%s'?)"):format(near) or "")
     elseif wanted == "string" then
       check_text(value, ("option '%s'"):format(name))
-    elseif wanted == "integer" and math.type(value) ~= "integer" or wanted == "boolean" and type(value) ~= "boolean" then
+    elseif wanted == "integer" and math.type(value) ~= "integer" or wanted ~= "integer" and type(value) ~= wanted then
       refuse("option '%s' must be of type %s, not %s", name, wanted, math.type(value) or type(value))
     end
   end
   return settings
 end
 
--- Adds the methods to the class; `ready(migration)` is its engine when the chain is whole.
-function operations.add(Migration, ready)
+-- Adds the methods to the class; `ready(migration)` is its engine when the chain is whole, `steps(migration)` the chain with the
+-- files of its steps.
+function operations.add(Migration, ready, steps)
   -- Records that the data is at `version`; { force = true } over a version that is recorded.
   function Migration:baseline(version, settings)
     local force = check_options(settings, "baseline", { force = "boolean" }).force
@@ -67,6 +69,13 @@ function operations.add(Migration, ready)
       refuse "repair takes one of mark_applied, mark_pending, accept_drift and rerun, with a step's id"
     end
     return ready(self):repair(KINDS[name], id)
+  end
+
+  -- Begins a ledger with what another tool has applied: { from = "migrate-mongo", collection = "changelog", dry_run = true,
+  -- map = { ["20200101000000-a.js"] = id } }.
+  function Migration:import_ledger(settings)
+    check_options(settings, "import_ledger", { from = "string", collection = "string", map = "table", dry_run = "boolean" })
+    return require("smartmigration.import_ledger").run(ready(self), steps(self), self.state.mongo, settings or {})
   end
 
   -- Frees a stale lock; { force = holder }: that holder's, although it is live.

@@ -142,22 +142,36 @@ function options.flatten(settings)
   return flat, settings.migrations
 end
 
--- The options of run: whether it is a dry run.
-function options.read_run(settings)
+-- The one option that a method takes, checked; nil when it is not given.
+local function read_only_option(settings, method, known, wanted)
   if settings == nil then
-    return false
+    return nil
   elseif type(settings) ~= "table" then
-    refuse("options of run must be a table, not a %s", type(settings))
+    refuse("options of %s must be a table, not a %s", method, type(settings))
   end
   for name, value in pairs(settings) do
-    if name ~= "dry_run" then
-      local near = core.suggest(tostring(name), { "dry_run" })
-      refuse("unknown option '%s' for run%s", tostring(name), near and " (did you mean 'dry_run'?)" or "")
-    elseif type(value) ~= "boolean" then
-      refuse("option 'dry_run' must be a boolean, not a %s", type(value))
+    if name ~= known then
+      local near = core.suggest(tostring(name), { known })
+      refuse("unknown option '%s' for %s%s", tostring(name), method, near and (" (did you mean '%s'?)"):format(near) or "")
+    elseif type(value) ~= wanted then
+      refuse("option '%s' must be a %s, not a %s", known, wanted, type(value))
     end
   end
-  return settings.dry_run
+  return settings[known]
+end
+
+-- The options of run: whether it is a dry run.
+function options.read_run(settings)
+  return read_only_option(settings, "run", "dry_run", "boolean") or false
+end
+
+-- The options of validate: the git ref to compare with.
+function options.read_validate(settings)
+  local ref = read_only_option(settings, "validate", "base", "string")
+  if ref and (ref == "" or ref:find "%c") then
+    refuse "option 'base' must be the name of a commit, a branch or a tag"
+  end
+  return ref
 end
 
 return options

@@ -5,6 +5,7 @@
 -- text, for people); commands (nil: every one); help. Kinds: text, list (comma separated), duration, wait (a
 -- duration or `forever`), choice (of `choices`), switch (flag only), flag (a switch that other places can set, too: its
 -- flag means the value `given`; where that is true, the variable is `true` or `false` and the file has a boolean).
+-- `many`: the flag may be given more than once, and its value is a list.
 -- Defaults are the engine's (contract of smig_options_t), but for those with `fallback`, which are applied here.
 local CHAIN = { "run", "plan", "status" }
 
@@ -109,8 +110,8 @@ local settings = {
     help = "auto: on terminals, unless NO_COLOR is set" },
 
   { group = "Command" },
-  { name = "dry_run", flag = "--dry-run", kind = "switch", default = "off", commands = { "run" },
-    help = "show what would run, write nothing" },
+  { name = "dry_run", flag = "--dry-run", kind = "switch", default = "off",
+    commands = { "run", "import-ledger" }, help = "show what would be done, write nothing" },
   { name = "exit_code", flag = "--exit-code", kind = "switch", default = "off", commands = { "plan" },
     help = "exit with 10 when steps are pending" },
   { name = "check", flag = "--check", kind = "switch", default = "off", commands = { "status" },
@@ -119,6 +120,14 @@ local settings = {
     help = "check again until it gives 0, at most this long" },
   { name = "offline", flag = "--offline", kind = "switch", default = "off", commands = { "validate" },
     help = "files and chain alone; no server is asked" },
+  { name = "base", flag = "--base", kind = "text", value = "GITREF", default = "none", commands = { "validate" },
+    help = "steps added since that git ref must be new at the end of the chain; no server is asked unless one is given" },
+  { name = "from", flag = "--from", kind = "text", value = "migrate-mongo", default = "none", commands = { "import-ledger" },
+    help = "the tool whose record is read" },
+  { name = "collection", flag = "--collection", kind = "text", value = "NAME", default = "changelog",
+    commands = { "import-ledger" }, help = "where that tool keeps it" },
+  { name = "map", flag = "--map", kind = "text", many = true, value = "FILE=STEP-ID", default = "none",
+    commands = { "import-ledger" }, help = "the step that an applied file stands for; may be given again" },
   { name = "prune_older_than", flag = "--prune-older-than", kind = "text", value = "AGE", default = "none",
     commands = { "history" }, help = "remove what began longer ago: 90d, 12h, or as other durations" },
   { name = "force", flag = "--force", kind = "switch", default = "off", commands = { "baseline" },
@@ -130,7 +139,7 @@ local settings = {
   { name = "mark_pending", flag = "--mark-pending", kind = "text", value = "ID", default = "none",
     commands = { "repair" }, help = "the step that was applied last counts as pending" },
   { name = "accept_drift", flag = "--accept-drift", kind = "text", value = "ID", default = "none",
-    commands = { "repair" }, help = "the changed file of an applied step is the right one" },
+    commands = { "repair" }, help = "the chain is right about a step that drifted" },
   { name = "rerun", flag = "--rerun", kind = "text", value = "ID", default = "none", commands = { "repair" },
     help = "run an applied step once more" },
   { name = "verbose", flag = "--verbose", kind = "switch", default = "off", commands = { "version" },

@@ -80,6 +80,9 @@ local function parse(words, command)
       local is_switch = setting.kind == "switch" or setting.kind == "flag"
       local option = is_switch and parser:flag(names) or parser:option(names)
       option:target(setting.name)
+      if setting.many then
+        option:count "*"
+      end
     end
   end
   local ok, result = parser:pparse(words)

@@ -25,9 +25,14 @@ Needs read rights only, so it serves as start-up probe and in init containers: t
     } },
   { name = "validate", summary = "check files, chain and ledger",
     text = [[
-Loads every file, checks the chain, and compares chain and checksums with what the ledger recorded. A step whose file
-changed after it was applied, or that the ledger contradicts, gives exit code 6.]],
-    examples = { "smartmigration-lua validate", "smartmigration-lua validate --offline" } },
+Loads every file, checks the chain, and compares chain and checksums with what the ledger recorded. Each step that has
+changed since it was applied, that is missing, or that was inserted below the version of the data is named with the
+command that puts things right, and gives exit code 6. With --base, for pull requests, the folder is compared with
+what it was at a git ref: its steps must be as they were, and new ones stand behind them. Old steps may be pruned.]],
+    examples = {
+      "smartmigration-lua validate", "smartmigration-lua validate --offline",
+      "smartmigration-lua validate --base origin/main",
+    } },
   { name = "history", summary = "show what ran, when, and with what error",
     text = [[
 Shows every run and every change an operator made: when, how long, by whom and on which host, each step with the
@@ -41,11 +46,22 @@ that is recorded already it needs --force; records of steps above VERSION are re
   { name = "repair", summary = "correct the record of a step, or run it once more",
     text = [[
 Takes exactly one of its options. --mark-applied records the next planned step as applied, --mark-pending takes back the
-last one that was applied; neither runs anything. --accept-drift records that an applied step's file was changed on
-purpose. --rerun runs an applied step once more; its record and the version stay as they are until it succeeds.]],
+last one that was applied; neither runs anything. --accept-drift records that the chain is right about a step that
+`validate` names: that it was changed, removed or inserted on purpose. --rerun runs an applied step once more; its record
+and the version stay as they are until it succeeds.]],
     examples = {
       "smartmigration-lua repair --mark-applied lowercase-emails",
       "smartmigration-lua repair --rerun lowercase-emails",
+    } },
+  { name = "import-ledger", summary = "begin a ledger with what another tool has applied",
+    text = [[
+Reads the changelog collection of migrate-mongo, and records the steps that its files stand for as applied, when they were.
+A file stands for the steps of the migration file that has its name without the extension, or for the step with that id,
+or for the one that --map gives it; what stands for none is refused. They must be the chain's first steps. The changelog
+stays as it is. A ledger that says a version already is refused.]],
+    examples = {
+      "smartmigration-lua import-ledger --from migrate-mongo --dry-run",
+      "smartmigration-lua import-ledger --from migrate-mongo --map 20200101000000-a.js=lowercase-emails",
     } },
   { name = "unlock", summary = "free the lock of a run that is gone",
     text = [[

@@ -75,7 +75,7 @@ function help.general()
     "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
-    lines[#lines + 1] = ("  %-12s%s"):format(command.name, command.summary)
+    lines[#lines + 1] = ("  %-15s%s"):format(command.name, command.summary)
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"

@@ -63,7 +63,7 @@ function cli.main(arg)
     local request = arguments.parse(words)
     local opened <close> = session.new(request)
     current = opened
-    return require("smartmigration.cli." .. request.command)(opened)
+    return require("smartmigration.cli." .. request.command:gsub("-", "_"))(opened)
   end, handler)
   if not ok then
     local fault = describe(status)

@@ -139,20 +139,27 @@ json.RESULT = {
   { "steps_skipped", list = STEP_RESULT }, { "steps_failed", list = STEP_RESULT }, { "steps_not_run", list = STEP_RESULT }, { "total_duration_ms" },
 }
 
+local DRIFT = {
+  { "id" }, { "kind" }, { "file" }, { "against" }, { "recorded_from" }, { "recorded_to" }, { "chain_from" }, { "chain_to" },
+  { "renamed_to" }, { "recorded" }, { "found" }, { "way_out" },
+}
+local PROBLEM = { { "code" }, { "message" } }
+
 json.STATUS = {
   { "current_version", null = true }, { "target_version" }, { "pending" }, { "check" },
-  { "problem", null = true, object = { { "code" }, { "message" } } }, { "ledger" },
+  { "problem", null = true, object = PROBLEM }, { "ledger" },
   { "lock", null = true,
     object = { { "holder" }, { "acquired_at", null = true }, { "expires_at", null = true }, { "stale" } } },
   { "steps", list = {
     { "id" }, { "from_version" }, { "to_version" }, { "status" }, { "drift" }, { "in_chain" }, { "description" },
     { "started_at" }, { "finished_at" }, { "duration_ms" }, { "attempts" }, { "host" }, { "checkpoints" }, { "error" },
   } },
+  { "drift", list = DRIFT },
 }
 
 json.VALIDATION = {
   { "steps" }, { "from_version" }, { "to_version" }, { "current_version", null = true },
-  { "drift", list = { { "id" }, { "kind" }, { "file" }, { "recorded" }, { "found" } } },
+  { "base", object = { { "ref" }, { "commit" }, { "steps" } } }, { "drift", list = DRIFT }, { "problem", object = PROBLEM },
 }
 
 -- {"error": {…}}, or the result that a failure carries with its error. `details` loses the result, which stands beside

@@ -22,18 +22,46 @@ function report.baseline(result)
   return lines
 end
 
-report.REPAIR = { { "repair" }, { "step_id" }, { "former_version", null = true }, { "version", null = true } }
+report.REPAIR = {
+  { "repair" }, { "step_id" }, { "former_version", null = true }, { "version", null = true }, { "drift" },
+}
+
+-- What is recorded once a drift of that kind was accepted.
+local ACCEPTED = {
+  changed = "The file of step '%s' is recorded as it is now.",
+  missing = "Step '%s' is not in the record any more.",
+  ["late-inserted"] = "Step '%s' counts as applied, without having run.",
+  moved = "Step '%s' is recorded between the versions that the chain gives it.",
+}
 
 function report.repair(result)
   local id, version = text.escape(result.step_id), text.escape(result.version)
   local sentences = {
     ["mark-applied"] = ("Step '%s' counts as applied, without having run; the data is at %s."):format(id, version),
     ["mark-pending"] = ("Step '%s' counts as pending and runs again; the data is at %s."):format(id, version),
-    ["accept-drift"] = ("The file of step '%s' is recorded as it is now."):format(id),
+    ["accept-drift"] = (ACCEPTED[result.drift] or ""):format(id),
     ["rerun"] = ("Step '%s' ran once more in %s; the data is at %s."):format(id,
       durations.format(result.duration_ms or 0), version),
   }
   return { sentences[result.repair] }
+end
+
+report.IMPORT = {
+  { "dry_run" }, { "source" }, { "files" }, { "version" },
+  { "imported", list = { { "step_id" }, { "from_version" }, { "to_version" }, { "applied_at" } } }, { "pending" },
+}
+
+function report.import(result, style)
+  local rows = {}
+  for i, step in ipairs(result.imported) do
+    rows[i] = { { step.step_id, "bold" }, step.from_version .. " -> " .. step.to_version, step.applied_at }
+  end
+  local lines = style:columns(rows)
+  lines[#lines + 1] = ""
+  lines[#lines + 1] = ("%s %d step%s of %s as applied; the data %s at %s, %d step%s pending."):format(
+    result.dry_run and "Would record" or "Recorded", #rows, #rows == 1 and "" or "s", text.escape(result.source),
+    result.dry_run and "would be" or "is", result.version, result.pending, result.pending == 1 and " is" or "s are")
+  return lines
 end
 
 report.UNLOCK = { { "unlocked" }, { "holder", null = true }, { "forced" }, { "fence" } }
@@ -97,6 +125,8 @@ local function command_of(run)
     return ("repair --%s %s"):format(command.repair, command.step_id)
   elseif run.kind == "unlock" then
     return ("unlock %s%s"):format(command.forced and "--force " or "", command.holder)
+  elseif run.kind == "import" then
+    return ("import-ledger --from %s"):format(text.escape(command.source))
   end
   return run.kind
 end

@@ -1,5 +1,6 @@
 -- Reports of `status` and `validate` for people. Input: the tables that the module's methods return. Pure; users: the
 -- command line.
+local drift = require "smartmigration.report.drift"
 local durations = require "smartmigration.durations"
 local text = require "smartmigration.text"
 
@@ -28,11 +29,12 @@ local function lock_line(lock, style)
     text.escape(lock.acquired_at or "unknown"), text.escape(lock.expires_at or "unknown"), text.escape(lock.holder))
 end
 
-local function notes(step)
-  local list = {}
-  if step.drift then
-    list[#list + 1] = "file changed since"
-  end
+local NOTES = {
+  changed = "file changed since", ["late-inserted"] = "inserted late", moved = "versions changed", ahead = "runs again",
+}
+
+local function notes(step, kind)
+  local list = { NOTES[kind] }
   if step.in_chain == false then
     list[#list + 1] = "not in the chain"
   end
@@ -56,28 +58,30 @@ function report.status(status, style)
     lock_line(status.lock, style),
     "",
   }
-  local rows = {}
+  local rows, kinds = {}, {}
+  for _, found in ipairs(status.drift) do
+    kinds[found.id] = found.kind
+  end
   for _, step in ipairs(status.steps) do
     rows[#rows + 1] = {
       { step.status, COLORS[step.status] }, { step.id, "bold" },
       (step.from_version or "?") .. " -> " .. (step.to_version or "?"),
       step.finished_at or step.started_at or "", step.duration_ms and durations.format(step.duration_ms) or "",
-      { notes(step), "yellow" }, step.description or "",
+      { notes(step, kinds[step.id]), "yellow" }, step.description or "",
     }
   end
   table.move(style:columns(rows), 1, #rows, #lines + 1, lines)
   lines[#lines + 1] = ""
+  table.move(drift.lines(status.drift, style), 1, #status.drift, #lines + 1, lines)
   lines[#lines + 1] = check_line(status, style)
   return lines
 end
 
 function report.validation(found, style)
-  local lines = {}
-  for _, drift in ipairs(found.drift or {}) do
-    local id = text.escape(drift.id)
-    lines[#lines + 1] = ("%s: %s was changed after it was applied; put the file back as it was%s, or accept it: "
-      .. "smartmigration-lua repair --accept-drift '%s'"):format(style:paint("red", "drift"), id,
-      drift.file and " (" .. text.escape(drift.file) .. ")" or "", id)
+  local lines = drift.lines(found.drift, style)
+  if found.problem then
+    lines[#lines + 1] = ("%s: %s (%s)"):format(style:paint("red", "besides"), text.escape(found.problem.message),
+      found.problem.code)
   end
   if #lines == 0 then
     lines[1] = ("%d step%s, chain %s -> %s is sound."):format(found.steps, found.steps == 1 and "" or "s",
