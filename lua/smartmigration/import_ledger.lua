@@ -48,16 +48,23 @@ end
 -- The applied files, and how the collection is called. `mongo` is what the migration was given: { uri =, name =, database = }.
 local function read_changelog(mongo, name)
   if not (mongo.uri or mongo.database) then
-    core.raise("NO_DB_CONFIGURED", "the changelog of migrate-mongo is in MongoDB: give mongo.uri")
+    refuse("no-mongo", {}, "the changelog of migrate-mongo is in MongoDB: give mongo.uri besides the ledger's bucket")
   end
   if mongo.database then
-    local place = mongo.database:name() .. "." .. name
+    local place = mongo.database.name .. "." .. name
     return read_collection(mongo.database, name, place), place
   end
   local client <close> = require("smartmigration.mongo").connect(mongo.uri)
   local database = client:database(mongo.name)
-  local place = database:name() .. "." .. name
-  return read_collection(database, name, place), place
+  local place = database.name .. "." .. name
+  local ok, applied = pcall(read_collection, database, name, place)
+  if not ok then
+    if type(applied) == "userdata" and applied.category == "network" then
+      core.raise("CONNECTION_FAILED", applied.message)
+    end
+    error(applied, 0)
+  end
+  return applied, place
 end
 
 -- --------------------------------------------------------------------- matching
