@@ -55,6 +55,9 @@ bool smig_plan_check_agreement(const smig_chain_t *chain, const smig_ledger_stat
 /* The version from which on steps are recorded: the bootstrap's or baseline's, else the lowest `from` of a record; NULL: no telling. */
 const char *smig_plan_recording_began(const smig_ledger_state_t *state);
 
+/* Whether a step was recorded between the versions that the chain gives it; what a record lacks is not compared. */
+bool smig_plan_same_range(const smig_entry_t *entry, const smig_step_t *step);
+
 /* Whether a step's recorded checksum differs from the chain's. *entry is set to the recorded one then. */
 bool smig_plan_drifted(const smig_step_t *step, const smig_ledger_state_t *state, const smig_entry_t **entry);
 

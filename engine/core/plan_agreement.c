@@ -118,7 +118,7 @@ static bool same_version(const char *recorded, const char *chained) {
   return !recorded || smig_semver_compare(recorded, chained) == 0;
 }
 
-static bool same_range(const smig_entry_t *entry, const smig_step_t *step) {
+bool smig_plan_same_range(const smig_entry_t *entry, const smig_step_t *step) {
   return same_version(entry->from_version, step->from) && same_version(entry->to_version, step->to);
 }
 
@@ -134,7 +134,7 @@ static void check_records(agreement_t *agreement) {
     const smig_entry_t *entry = &agreement->state->entries[i];
     if (!is_applied(entry) || is_bridge(entry->id)) continue;
     const smig_step_t *step = smig_chain_find(agreement->chain, entry->id);
-    if (step && !same_range(entry, step))
+    if (step && !smig_plan_same_range(entry, step))
       violate(agreement, "versions-differ", entry->id, entry, step);
     else if (!step && lies_inside(entry, agreement->chain))
       violate(agreement, "not-in-chain", entry->id, entry, NULL);
@@ -169,7 +169,8 @@ static void check_planned(agreement_t *agreement) {
     const smig_step_t *step = agreement->resolved->planned[i].step;
     if (!step) continue;
     const smig_entry_t *entry = smig_ledger_state_find(agreement->state, step->id);
-    if (is_applied(entry) && same_range(entry, step)) violate(agreement, "already-applied", step->id, entry, step);
+    if (is_applied(entry) && smig_plan_same_range(entry, step))
+      violate(agreement, "already-applied", step->id, entry, step);
   }
 }
 

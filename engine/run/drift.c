@@ -80,10 +80,6 @@ static const char *text_of(const bson_iter_t *violation, const char *name) {
   return bson_iter_recurse(violation, &child) && bson_iter_find(&child, name) ? bson_iter_utf8(&child, NULL) : NULL;
 }
 
-static bool same_version(const char *recorded, const char *chained) {
-  return !recorded || smig_semver_compare(recorded, chained) == 0;
-}
-
 void smig_drift_find(smig_drift_t *drift, const smig_engine_t *engine, const smig_survey_t *survey) {
   const smig_ledger_state_t *state = &survey->state;
   const smig_chain_t *chain = &engine->chain;
@@ -104,8 +100,7 @@ void smig_drift_find(smig_drift_t *drift, const smig_engine_t *engine, const smi
     const smig_step_t *step = &chain->steps[i];
     const smig_entry_t *entry;
     /* A step that has moved has changed, and is told once. */
-    if (smig_plan_drifted(step, state, &entry) && same_version(entry->from_version, step->from) &&
-        same_version(entry->to_version, step->to))
+    if (smig_plan_drifted(step, state, &entry) && smig_plan_same_range(entry, step))
       append_item(drift, count++, CHANGED, step, entry, state);
   }
   smig_error_release(&mismatch);

@@ -91,10 +91,6 @@ static bool check_last(const repair_t *repair, const smig_ledger_state_t *state,
                      "step '%s' cannot be marked as pending before '%s', which was applied last", repair->id, last->id);
 }
 
-static bool same_version(const char *recorded, const char *chained) {
-  return !recorded || smig_semver_compare(recorded, chained) == 0;
-}
-
 /* The applied step of the chain with that id: *step and *entry. */
 static bool check_applied(const repair_t *repair, const smig_ledger_state_t *state, const smig_step_t **step,
                           const smig_entry_t **entry, smig_error_t *error) {
@@ -140,7 +136,7 @@ static bool check_rerun(const repair_t *repair, const smig_ledger_state_t *state
   const smig_step_t *step;
   const smig_entry_t *entry;
   if (!check_applied(repair, state, &step, &entry, error)) return false;
-  return (same_version(entry->from_version, step->from) && same_version(entry->to_version, step->to)) ||
+  return smig_plan_same_range(entry, step) ||
          smig_refuse(error, "versions-differ",
                      "step '%s' was applied as %s -> %s but the chain has it as %s -> %s: put the chain right first",
                      repair->id, entry->from_version ? entry->from_version : "?",
