@@ -145,7 +145,7 @@ describe("import-ledger", function()
     refused(p, words(), "not-a-prefix", "step 'new' is applied, but 'index' (1.1.0 -> 1.2.0), which stands before it")
   end)
 
-  it("refuses over a version, also one that another took in the meantime", function()
+  it("refuses over a version that is recorded already", function()
     local p <close> = imported()
     done(p, words())
     local err = refused(p, words(), "already-versioned", "says already that the data is at 1.2.0")
