@@ -2,16 +2,13 @@
 #ifndef SMIG_LEDGER_MONGO_LEDGER_H
 #define SMIG_LEDGER_MONGO_LEDGER_H
 
-#include "connection.h"
 #include "ledger.h"
-
-#define SMIG_MONGO_LEDGER_COLLECTION "SmartdataEasyStore"
+#include "mongo_channel.h"
 
 /*
  * `connection` is borrowed and shared with the steps (its time limits per ledger operation come from
- * smig_mongo_connection_limit). `ledger_id` is the nameId; `ledger_name` is for LEDGER_ELSEWHERE.
+ * smig_mongo_connection_limit). `ledger_id` is the nameId.
  */
-smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const char *database, const char *ledger_id,
-                                     const char *ledger_name);
+smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const char *database, const char *ledger_id);
 
 #endif

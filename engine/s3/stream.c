@@ -120,7 +120,10 @@ bool smig_s3_read(smig_s3_exchange_t *exchange, void *buffer, size_t size, size_
     *got = held < size ? held : size;
     memcpy(buffer, exchange->held + exchange->held_from, *got);
     exchange->held_from += *got;
-    if (!holds(exchange)) exchange->held_from = exchange->held_to = 0;
+    if (!holds(exchange)) {
+      exchange->held_from = exchange->held_to = 0;
+      smig_s3_resume(exchange); /* now: who waits by smig_s3_readable only drives */
+    }
     return true;
   }
   if (!exchange->failed) return true;

@@ -64,7 +64,8 @@ local function parse(words)
     flags[#flags + 1] = setting.flag
     if setting.flag and (given[setting.flag] or given[setting.short] or setting.name == "help") then
       local names = (setting.short and setting.short .. " " or "") .. setting.flag
-      local option = setting.kind == "switch" and parser:flag(names) or parser:option(names)
+      local is_switch = setting.kind == "switch" or setting.kind == "flag"
+      local option = is_switch and parser:flag(names) or parser:option(names)
       option:target(setting.name)
     end
   end
