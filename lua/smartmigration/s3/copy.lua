@@ -44,10 +44,16 @@ local function copy_whole(job)
   local opts = job.opts
   local head = headers.written(opts, job.operation)
   head["x-amz-copy-source"] = job.source
-  head["x-amz-copy-source-if-match"] = opts.if_match and headers.quote(opts.if_match)
-  head["if-none-match"] = opts.if_none_match and headers.quote(opts.if_none_match)
-  head["x-amz-metadata-directive"] = opts.metadata and "REPLACE" or nil
-  head["x-amz-tagging-directive"] = opts.tags and "REPLACE" or nil
+  headers.add_conditions(head, { if_none_match = opts.if_none_match })
+  if opts.if_match then
+    head["x-amz-copy-source-if-match"] = headers.quote(opts.if_match)
+  end
+  if opts.metadata then
+    head["x-amz-metadata-directive"] = "REPLACE"
+  end
+  if opts.tags then
+    head["x-amz-tagging-directive"] = "REPLACE"
+  end
   local answer = exchanges.perform(job.handle, { operation = job.operation, method = "PUT", bucket = job.bucket, key = job.dst,
     headers = head, creates_object = true, error_in_200 = true, once = opts.if_none_match ~= nil })
   local name, root = core.xml(answer.body)

@@ -12,8 +12,9 @@ local files = {}
 
 local MIB = 1 << 20
 local FILE_PART, STREAM_PART = 8 * MIB, 5 * MIB
--- Parts under way at a time: of a file they cost no memory, of a stream a buffer each.
-local FILE_WINDOW, STREAM_WINDOW = 4, 3
+-- Parts under way at a time: of a file they cost no memory, of a stream a buffer each, of which one is filled while the other is
+-- sent.
+local FILE_WINDOW, STREAM_WINDOW = 4, 2
 
 local PUT = options.join(objects.PUT_OPTIONS, { part_size = multipart.PART_SIZE })
 

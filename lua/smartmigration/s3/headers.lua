@@ -98,8 +98,8 @@ end
 
 -- The conditions of a request, into its headers; whether there are any.
 function headers.add_conditions(to, opts)
-  to["if-match"] = opts.if_match and headers.quote(opts.if_match)
-  to["if-none-match"] = opts.if_none_match and headers.quote(opts.if_none_match)
+  to["if-match"] = opts.if_match and headers.quote(opts.if_match) or to["if-match"]
+  to["if-none-match"] = opts.if_none_match and headers.quote(opts.if_none_match) or to["if-none-match"]
   return opts.if_match ~= nil or opts.if_none_match ~= nil
 end
 

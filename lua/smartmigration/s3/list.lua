@@ -33,9 +33,12 @@ local function take_page(state)
       state.root, page.name))
   end
   state.page, state.items, state.position = page, page[state.items_name], 0
-  if page.truncated and not state.goes_on(page) then
-    failures.raise("InvalidResponse", "s3", state.operation, state.bucket, nil, "there is more, but not where")
+  local marker = page.truncated and state.goes_on(page)
+  if page.truncated and (not marker or marker == state.marker) then
+    failures.raise("InvalidResponse", "s3", state.operation, state.bucket, nil,
+      marker and "the answer goes on where the last one did" or "there is more, but the answer does not say where")
   end
+  state.marker = marker
 end
 
 local function next_item(self)
@@ -177,7 +180,7 @@ function list.list_versions(self, prefix_or_opts)
         ["key-marker"] = page and page.key_marker, ["version-id-marker"] = page and page.version_id_marker } }
     end,
     goes_on = function(page)
-      return page.key_marker
+      return page.key_marker and page.key_marker .. "\0" .. (page.version_id_marker or "")
     end,
   }
 end
@@ -194,7 +197,7 @@ function list.list_uploads(self, prefix_or_opts)
         ["key-marker"] = page and page.key_marker, ["upload-id-marker"] = page and page.upload_id_marker } }
     end,
     goes_on = function(page)
-      return page.key_marker
+      return page.key_marker and page.key_marker .. "\0" .. (page.upload_id_marker or "")
     end,
   }
 end

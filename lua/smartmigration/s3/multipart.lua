@@ -1,5 +1,6 @@
 -- Multipart uploads: the steps of one, a window of parts under way, and the handle that scripts hold. Users: put_file,
 -- put_stream, copy, and upload() as a method.
+local bson = require "smartmigration.bson"
 local core = require "smartmigration.s3.core"
 local exchanges = require "smartmigration.s3.exchanges"
 local failures = require "smartmigration.s3.failures"
@@ -18,7 +19,7 @@ multipart.PART_SIZE = { "integer", multipart.MIN_PART, multipart.MAX_PART }
 
 -- Begins an upload: { handle, bucket, key, operation, id, parts = { etag, … } }. `head` are the object's headers.
 function multipart.begin(handle, operation, bucket, key, head, checksum)
-  head["x-amz-checksum-algorithm"] = checksum and "SHA256" or nil
+  head["x-amz-checksum-algorithm"] = checksum and "SHA256" or head["x-amz-checksum-algorithm"]
   local answer = exchanges.perform(handle, { operation = operation, method = "POST", bucket = bucket, key = key,
     query = { uploads = true }, headers = head, creates_object = true })
   local name, root = core.xml(answer.body)
@@ -86,6 +87,19 @@ local function was_completed(upload)
   end
 end
 
+-- Some servers say yes to an upload that is gone when there is another object of the key. An entity tag that is not the expected
+-- one may be that, or come from a server that makes them otherwise: the size tells.
+local function check_completed(upload, etag, version_id)
+  if etag == expected_etag(upload) then
+    return
+  end
+  local info = objects.look(upload.handle, upload.operation, upload.bucket, upload.key, { version_id = version_id })
+  if not info or info.size ~= upload.size then
+    failures.raise("InvalidResponse", "s3", upload.operation, upload.bucket, upload.key,
+      ("the server said that it is done, but the object has %s bytes, not %d"):format(info and info.size or "no", upload.size))
+  end
+end
+
 -- Makes the object of the parts. `head`: conditions.
 function multipart.complete(upload, head, conditional)
   local parts = {}
@@ -111,8 +125,10 @@ function multipart.complete(upload, head, conditional)
   if name ~= "CompleteMultipartUploadResult" then
     failures.raise("InvalidResponse", "s3", upload.operation, upload.bucket, upload.key, "the answer is a " .. name)
   end
-  local etag = type(root) == "table" and root.ETag or answer.headers.etag
-  return { etag = etag and headers.unquote(etag), version_id = answer.headers["x-amz-version-id"] }
+  local etag = headers.unquote(type(root) == "table" and root.ETag or answer.headers.etag)
+  local version_id = answer.headers["x-amz-version-id"]
+  check_completed(upload, etag, version_id)
+  return { etag = etag, version_id = version_id }
 end
 
 -- Frees the parts on the service. An upload that is gone is aborted.
@@ -274,7 +290,7 @@ function multipart.abort_stale(self, older_than_s, opts)
   if type(older_than_s) ~= "number" or older_than_s < 0 then
     options.refuse("bad argument #1 to 'abort_stale' (seconds expected, got %s)", type(older_than_s))
   end
-  local before_ms, count = os.time() * 1000 - older_than_s * 1000, 0
+  local before_ms, count = bson.now().ms - older_than_s * 1000, 0
   for upload in list.list_uploads(core.bucket(self, bucket), opts.prefix) do
     if type(upload.initiated) == "userdata" and upload.initiated.ms <= before_ms then
       multipart.abort(self, "abort_stale", bucket, upload.key, upload.upload_id)

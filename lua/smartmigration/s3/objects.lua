@@ -34,7 +34,7 @@ end
 -- What get and open ask for.
 function objects.reading(bucket, key, operation, opts)
   local head = headers.read(opts, operation)
-  head.range = opts.range and objects.range(opts.range, operation)
+  head.range = opts.range and objects.range(opts.range, operation) or head.range
   return { operation = operation, method = "GET", bucket = bucket, key = key, query = version_query(opts), headers = head }
 end
 
@@ -76,7 +76,7 @@ end
 function objects.putting(bucket, key, operation, opts, digest)
   local head = headers.written(opts, operation)
   local conditional = headers.add_conditions(head, opts)
-  head["x-amz-checksum-sha256"] = digest and core.base64(digest)
+  head["x-amz-checksum-sha256"] = digest and core.base64(digest) or head["x-amz-checksum-sha256"]
   return { operation = operation, method = "PUT", bucket = bucket, key = key, headers = head, creates_object = true,
     once = conditional, sha256 = digest }
 end
