@@ -126,7 +126,7 @@ class DriverBench:
                 self.verify(count, f"s{number}", SERVER)
             self.expect_same("checksums", checksums)
             self.expect_same("commands in the server's profile", commands)
-        print(f"\n{title} (median of {repeat})\n  the server saw from all: {json.dumps(commands[ENGINE])}\n  checksum of all: {checksums[ENGINE]}")
+        print(f"\n{title} (median of {repeat})\n  the server saw from all: {json.dumps(commands[ENGINE])}\n  checksum of all: {checksums[ENGINE]}", flush=True)
         self.table(runs)
         return runs
 

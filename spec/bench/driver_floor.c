@@ -8,19 +8,11 @@
  *   driver_floor verify    URI DB COUNT TAG    prints how many documents have that label
  *   driver_floor drop      URI DB              drops the database
  */
-#include <mongoc/mongoc.h>
+#include "floor.h"
 
 #include <ctype.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum { BATCH = 1000, NAME_SIZE = 64 };
-
-static void require(bool good, const bson_error_t *error) {
-  if (good) return;
-  fprintf(stderr, "driver_floor: %s\n", error->message);
-  exit(1);
-}
 
 /* ----------------------------------------------------------------- the data */
 
@@ -217,23 +209,12 @@ static void verify(mongoc_collection_t *items, int count, const char *tag) {
   bson_destroy(filter);
 }
 
-static void drop(mongoc_client_t *client, const char *name) {
-  mongoc_database_t *database = mongoc_client_get_database(client, name);
-  bson_error_t error;
-  require(mongoc_database_drop(database, &error), &error);
-  mongoc_database_destroy(database);
-}
-
 int main(int argc, char **argv) {
   if (argc < 4) {
     fprintf(stderr, "usage: driver_floor plant|read|project|transform|pipeline|verify|drop URI DB [COUNT [TAG]]\n");
     return 2;
   }
-  mongoc_init();
-  bson_error_t error;
-  mongoc_uri_t *uri = mongoc_uri_new_with_error(argv[2], &error);
-  require(uri != NULL, &error);
-  mongoc_client_t *client = mongoc_client_new_from_uri(uri);
+  mongoc_client_t *client = open_client(argv[2]);
   mongoc_collection_t *items = mongoc_client_get_collection(client, argv[3], "items");
   int count = argc > 4 ? atoi(argv[4]) : 0;
   const char *mode = argv[1], *tag = argc > 5 ? argv[5] : "";
@@ -248,10 +229,8 @@ int main(int argc, char **argv) {
   else if (strcmp(mode, "verify") == 0)
     verify(items, count, tag);
   else
-    drop(client, argv[3]);
+    drop_database(client, argv[3]);
   mongoc_collection_destroy(items);
-  mongoc_client_destroy(client);
-  mongoc_uri_destroy(uri);
-  mongoc_cleanup();
+  close_client(client);
   return 0;
 }
