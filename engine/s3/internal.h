@@ -141,6 +141,7 @@ struct smig_s3_exchange {
   char payload_hash[SMIG_S3_HEX_SIZE];
   smig_s3_hash_job_t *job;
   int64_t uploaded; /* of this try */
+  bool sent;        /* this try, perhaps in part: libcurl may want to repeat it */
   int source_errno; /* reading the file failed; ENODATA: it ended early */
 
   /* The try under way. */
