@@ -34,10 +34,10 @@ def refuse_existing(s3, bucket, key):
 def move_one(s3, bucket, key, target):
     source = s3.head_object(Bucket=bucket, Key=key)
     refuse_existing(s3, bucket, target)
-    s3.copy_object(Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": key}, CopySourceIfMatch=source["ETag"])
-    copy = s3.head_object(Bucket=bucket, Key=target)
-    if copy["ContentLength"] != source["ContentLength"]:
-        raise ValueError(f"the copy of {key} is of another size")
+    copy = s3.copy_object(Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": key},
+                          CopySourceIfMatch=source["ETag"])
+    if copy["CopyObjectResult"]["ETag"] != source["ETag"]:
+        raise ValueError(f"the copy of {key} is another object")
     s3.delete_object(Bucket=bucket, Key=key)
 
 

@@ -65,7 +65,7 @@ end
 local function expected_etag(upload)
   local digests = {}
   for number, etag in ipairs(upload.parts) do
-    if not etag:find "^%x+$" or #etag ~= 32 then
+    if not headers.is_digest(etag) then
       return nil
     end
     digests[number] = etag:gsub("%x%x", function(byte)
