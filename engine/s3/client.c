@@ -11,8 +11,9 @@
 #define STRINGS(X)                                                                                                     \
   X(endpoint)                                                                                                          \
   X(region)                                                                                                            \
-  X(bucket) X(style) X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse)               \
-      X(sse_kms_key_id) X(expected_bucket_owner)
+  X(bucket)                                                                                                            \
+  X(style) X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse) X(sse_kms_key_id)       \
+      X(expected_bucket_owner)
 
 static void copy_config(smig_s3_config_t *to, const smig_s3_config_t *from) {
   *to = *from;
@@ -132,6 +133,7 @@ void smig_s3_free(smig_s3_t *client) {
   while (client->idle_count) client->curl->easy_cleanup(client->idle[--client->idle_count]);
   if (client->multi) client->curl->multi_cleanup(client->multi);
   smig_credentials_free(client->credentials);
+  smig_s3_signing_key_release(&client->signing_key);
   smig_s3_fields_release(&client->bucket_regions);
   smig_s3_endpoint_release(&client->endpoint);
   bson_free(client->endpoint_text);

@@ -84,6 +84,7 @@ struct smig_s3 {
   char *endpoint_text, *region, *ca_file;
   smig_s3_fields_t bucket_regions; /* found out: bucket, region */
   smig_credentials_t *credentials;
+  smig_s3_signing_key_t signing_key; /* the last one */
   int64_t clock_offset_ms; /* the server's time less ours, once it called ours wrong */
   const struct smig_guard *guard;
   int64_t limit_ms;

@@ -205,7 +205,8 @@ static char *sign(smig_s3_exchange_t *exchange, const smig_s3_target_t *target, 
                                .region = exchange->region,
                                .service = "s3",
                                .now_wall_ms = exchange->signed_wall_ms,
-                               .credentials = credentials};
+                               .credentials = credentials,
+                               .key = &exchange->client->signing_key};
   return smig_s3_authorization(&signing);
 }
 

@@ -2,6 +2,7 @@
 #include "sign.h"
 
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
@@ -228,16 +229,45 @@ static void hmac(const void *key, size_t key_length, const char *text, size_t le
   memcpy(out, digest, DIGEST_SIZE);
 }
 
-static void signature_of(const smig_s3_signing_t *signing, char out[SMIG_S3_HEX_SIZE]) {
+static void derive_key(const smig_s3_signing_t *signing, uint8_t key[DIGEST_SIZE]) {
   char date[SMIG_S3_DATE_SIZE];
-  uint8_t key[DIGEST_SIZE];
   smig_s3_amz_date(signing->now_wall_ms, date);
   char *secret = bson_strdup_printf("AWS4%s", signing->credentials->secret_access_key);
   hmac(secret, strlen(secret), date, strlen("20260414"), key);
   bson_zero_free(secret, strlen(secret));
-  hmac(key, sizeof key, signing->region, strlen(signing->region), key);
-  hmac(key, sizeof key, signing->service, strlen(signing->service), key);
-  hmac(key, sizeof key, "aws4_request", strlen("aws4_request"), key);
+  hmac(key, DIGEST_SIZE, signing->region, strlen(signing->region), key);
+  hmac(key, DIGEST_SIZE, signing->service, strlen(signing->service), key);
+  hmac(key, DIGEST_SIZE, "aws4_request", strlen("aws4_request"), key);
+}
+
+void smig_s3_signing_key_release(smig_s3_signing_key_t *key) {
+  if (key->source) bson_zero_free(key->source, strlen(key->source));
+  OPENSSL_cleanse(key->key, sizeof key->key);
+  key->source = NULL;
+}
+
+static void take_key(const smig_s3_signing_t *signing, uint8_t key[DIGEST_SIZE]) {
+  smig_s3_signing_key_t *kept = signing->key;
+  if (!kept) {
+    derive_key(signing, key);
+    return;
+  }
+  char *scope = scope_of(signing);
+  char *source = bson_strdup_printf("%s %s", scope, signing->credentials->secret_access_key);
+  bson_free(scope);
+  if (kept->source && strcmp(kept->source, source) == 0) {
+    bson_zero_free(source, strlen(source));
+  } else {
+    smig_s3_signing_key_release(kept);
+    kept->source = source;
+    derive_key(signing, kept->key);
+  }
+  memcpy(key, kept->key, DIGEST_SIZE);
+}
+
+static void signature_of(const smig_s3_signing_t *signing, char out[SMIG_S3_HEX_SIZE]) {
+  uint8_t key[DIGEST_SIZE];
+  take_key(signing, key);
   char *text = smig_s3_string_to_sign(signing);
   hmac(key, sizeof key, text, strlen(text), key);
   smig_s3_hex(key, out);
