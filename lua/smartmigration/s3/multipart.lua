@@ -117,7 +117,7 @@ function multipart.complete(upload, head, conditional)
     local unclear = failures.is(answer, "NoSuchUpload") or type(answer) == "userdata" and answer.outcome_unknown
     local info = unclear and not failures.is_final(answer) and was_completed(upload)
     if not info then
-      error(answer, 0)
+      failures.pass_on(answer)
     end
     return { etag = info.etag, version_id = info.version_id }
   end
@@ -136,7 +136,7 @@ function multipart.abort(handle, operation, bucket, key, id)
   local ok, failure = exchanges.try(handle, { operation = operation, method = "DELETE", bucket = bucket, key = key,
     query = { uploadId = id } })
   if not ok and not failures.is(failure, "NoSuchUpload") then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
 end
 
