@@ -57,6 +57,15 @@ describe("words", function()
     refused(place, { "run", "--check" }, "option '--check' does not belong to 'run' but to 'status'")
   end)
 
+  it("takes an option that two commands have in the way of the one that is given", function()
+    refused(place, { "run", "--force" }, "option '--force' does not belong to 'run' but to 'baseline'")
+    refused(place, { "baseline", "1.0.0", "--force" }, "NO_RESOURCES")
+    refused(place, { "--force", "x", "unlock" }, "NO_RESOURCES")
+    refused(place, { "unlock", "--force" }, "option '--force' requires an argument")
+    refused(place, { "baseline" }, "'baseline' needs an argument: VERSION")
+    refused(place, { "unlock", "now" }, "'unlock' does not take the argument 'now'")
+  end)
+
   it("takes options before and after the command", function()
     for _, words in ipairs { { "--json", "validate", "--offline" }, { "--offline", "validate", "--json" } } do
       assert.are.equal(1, place:run(words).json.steps)
@@ -99,7 +108,8 @@ describe("version and help", function()
     local general = place:run { "help" }
     assert.are.equal(0, general.status)
     assert.are.equal(general.out, place:run({ "--help" }).out)
-    for _, command in ipairs { "run", "plan", "status", "validate", "version", "help" } do
+    for _, command in ipairs { "run", "plan", "status", "validate", "history", "baseline", "repair", "unlock", "checkpoint",
+      "version", "help" } do
       assert.is_truthy(general.out:find("\n  " .. command .. " ", 1, true), command)
       local result = place:run { "help", command }
       assert.are.equal(0, result.status)

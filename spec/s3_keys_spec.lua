@@ -1,5 +1,5 @@
--- Keys of any bytes the server can hold: put, listed, got, copied, deleted; and, of those it cannot, what is sent. A key there is a
--- path in a file system: no part of it may be "." or "..", longer than 255 bytes, or a file where another key has a folder.
+-- Keys of any bytes the server can hold: put, listed, got, copied, deleted; and, of those it cannot, what is sent. A key there is
+-- a path in a file system: no part of it may be "." or "..", longer than 255 bytes, or a file where another key has a folder.
 local s3_proxy = require "spec.support.s3_proxy"
 local support = require "spec.support.s3_lua"
 
@@ -25,7 +25,8 @@ describe("keys", function()
           local at = math.random(1, #text)
           letters[j] = text:sub(at, at)
         else
-          letters[j] = utf8.char(({ math.random(0xa1, 0x7ff), math.random(0x800, 0xd7ff), math.random(0x10000, 0x1f9ff) })[math.random(3)])
+          local planes = { math.random(0xa1, 0x7ff), math.random(0x800, 0xd7ff), math.random(0x10000, 0x1f9ff) }
+          letters[j] = utf8.char(planes[math.random(3)])
         end
       end
       parts[#parts + 1] = table.concat(letters)

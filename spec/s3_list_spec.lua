@@ -16,7 +16,9 @@ describe("a listing", function()
       expected[i] = names[i]
     end
     client:parallel(names, function(key) bucket:put(key, key) end)
-    for _, key in ipairs { "tree/a/1", "tree/a/2", "tree/b c+d/1", "tree/é/1", "tree/top", "tree/x%20y" } do bucket:put(key, "12345") end
+    for _, key in ipairs { "tree/a/1", "tree/a/2", "tree/b c+d/1", "tree/é/1", "tree/top", "tree/x%20y" } do
+      bucket:put(key, "12345")
+    end
   end)
   teardown(function() client:close() end)
 

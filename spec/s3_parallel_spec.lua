@@ -202,6 +202,31 @@ describe("parallel", function()
     support.clean()
   end)
 
+  it("stands a collector that never rests", function()
+    local collect = collectgarbage
+    local mode = collect "incremental"
+    local pause, multiplier = collect("setpause", 0), collect("setstepmul", 1000)
+    local path = support.path(("x"):rep(6 << 20))
+    local ok, failure = pcall(client.parallel, client, numbers(12), function(i)
+      local name = "gc/" .. i
+      bucket:put(name, name, { metadata = { a = name } })
+      bucket:put_file(name .. "f", path, { part_size = 5 << 20 })
+      assert.is_false((pcall(bucket.get, bucket, "missing")))
+      assert.equal(name, bucket:get(name).body)
+      local left = bucket:open(name .. "f") -- not closed: the collector's
+      assert.equal(10, #left:read(10))
+      bucket:list({ prefix = "gc/", page_size = 2 }):next()
+      collect()
+      bucket:delete_many { name, name .. "f" }
+    end)
+    collect("setpause", pause)
+    collect("setstepmul", multiplier)
+    collect(mode)
+    assert.is_true(ok, tostring(failure))
+    assert.same({}, bucket:list("gc/"):all())
+    support.clean()
+  end)
+
   it("ends when its requests are cut", function()
     local proxy <close> = s3_proxy.start()
     local own = support.client(proxy)

@@ -259,7 +259,8 @@ describe("an S3 bucket", function()
       caught(function() return bucket.putFile end).message)
     assert.equal("s3 client has no method 'listBuckets'; did you mean 'list_buckets'?",
       caught(function() return client.listBuckets end).message)
-    local given = { parallel = { {}, print }, copy = { "a", "b" }, move = { "a", "b" }, put = { "a", "b" }, put_file = { "a", "b" },
+    local given = { parallel = { {}, print }, copy = { "a", "b" }, move = { "a", "b" }, put = { "a", "b" },
+      put_file = { "a", "b" },
       put_stream = { "a", print }, get_to_file = { "a", "b" }, put_tags = { "a", {} }, presign = { "GET", "a" },
       request = { "GET", "a" }, delete_many = { {} }, list_prefixes = { "a", "/" }, abort_stale = { 1 }, list = {},
       list_versions = {}, list_uploads = {} }
@@ -283,7 +284,8 @@ describe("an S3 bucket", function()
     assert.matches("string expected, got number", caught(bucket.put, bucket, "a", 5).message)
     assert.matches("without control characters", caught(bucket.put, bucket, "a", "b", { content_type = "a\r\nx: y" }).message)
     assert.matches("without control characters", caught(bucket.put, bucket, "a", "b", { metadata = { a = "b\n" } }).message)
-    assert.matches("no name that a header can have", caught(bucket.put, bucket, "a", "b", { metadata = { ["a b"] = "c" } }).message)
+    assert.matches("no name that a header can have",
+      caught(bucket.put, bucket, "a", "b", { metadata = { ["a b"] = "c" } }).message)
     assert.matches("must be a table, got string", caught(bucket.put, bucket, "a", "b", "c").message)
     assert.matches("with a colon", caught(bucket.get, "key").message)
     assert.matches("must be an integer", caught(bucket.get, bucket, "a", { max_body = "x" }).message)
@@ -320,7 +322,8 @@ describe("an S3 bucket", function()
     own:close()
     own:close()
     assert.equal("s3 client (closed)", tostring(own))
-    local given = { copy = { "a", "b" }, move = { "a", "b" }, put = { "a", "b" }, put_file = { "a", "b" }, put_stream = { "a", print },
+    local given = { copy = { "a", "b" }, move = { "a", "b" }, put = { "a", "b" }, put_file = { "a", "b" },
+      put_stream = { "a", print },
       get_to_file = { "a", "/dev/null" }, put_tags = { "a", {} }, presign = { "GET", "a" }, request = { "GET", "a" },
       delete_many = { { "a" } }, abort_stale = { 1 }, parallel = { { 1 }, print }, list = {}, list_prefixes = {},
       list_versions = {}, list_uploads = {} }

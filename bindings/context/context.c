@@ -101,7 +101,7 @@ static void push_mode(lua_State *L, lcontext_t *context) {
 static const struct {
   const char *name;
   void (*push)(lua_State *L, lcontext_t *context);
-} fields[] = {{"mongo", push_mongo},     {"s3", push_s3},  {"bucket", push_bucket},
+} fields[] = {{"mongo", push_mongo},     {"s3", push_s3},       {"bucket", push_bucket},
               {"bson", push_bson},       {"log", push_log},     {"checkpoint", push_checkpoint},
               {"step", push_step},       {"lease", push_lease}, {"run_id", push_run_id},
               {"dry_run", push_dry_run}, {"mode", push_mode}};

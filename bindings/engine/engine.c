@@ -125,14 +125,14 @@ static int call_for_result(lua_State *L, bool (*call)(smig_engine_t *, smig_resu
   return finish_call(L, box, done, &error);
 }
 
-static int call_for_report(lua_State *L, bool (*call)(smig_engine_t *, bson_t *, smig_error_t *)) {
+int engine_call_for_report(lua_State *L, engine_report_fn call, const void *arguments) {
   lengine_t *handle = engine_check(L);
   kit_box_t *box = kit_box_push(L, NULL, free_document);
   smig_error_t error = SMIG_ERROR_INIT;
   bson_t report;
   lhost_section_t section;
   begin_call(L, handle, &section);
-  bool done = call(handle->engine, &report, &error);
+  bool done = call(handle->engine, arguments, &report, &error);
   end_call(L, handle, &section);
   box->pointer = bson_copy(&report);
   bson_destroy(&report);
@@ -147,12 +147,22 @@ static int method_run(lua_State *L) {
   return call_for_result(L, smig_engine_run);
 }
 
+static bool validate(smig_engine_t *engine, const void *arguments, bson_t *report, smig_error_t *error) {
+  (void)arguments;
+  return smig_engine_validate(engine, report, error);
+}
+
 static int method_validate(lua_State *L) {
-  return call_for_report(L, smig_engine_validate);
+  return engine_call_for_report(L, validate, NULL);
+}
+
+static bool status(smig_engine_t *engine, const void *arguments, bson_t *report, smig_error_t *error) {
+  (void)arguments;
+  return smig_engine_status(engine, report, error);
 }
 
 static int method_status(lua_State *L) {
-  return call_for_report(L, smig_engine_status);
+  return engine_call_for_report(L, status, NULL);
 }
 
 static int method_cancel(lua_State *L) {
@@ -253,6 +263,13 @@ int luaopen_smartmigration_core(lua_State *L) {
                                      {"plan", method_plan},
                                      {"run", method_run},
                                      {"status", method_status},
+                                     {"baseline", engine_baseline},
+                                     {"repair", engine_repair},
+                                     {"unlock", engine_unlock},
+                                     {"checkpoints", engine_checkpoints},
+                                     {"clear_checkpoints", engine_clear_checkpoints},
+                                     {"history", engine_history},
+                                     {"prune_history", engine_prune_history},
                                      {"cancel", method_cancel},
                                      {"close", method_close},
                                      {NULL, NULL}};

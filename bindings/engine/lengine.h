@@ -11,6 +11,8 @@
  *   handle:add_step(step [, file, checksum])   step is the table of the author: { id, from, to, description, compatible_from,
  *                                    resumable, up }; unknown keys and wrong types raise STEP_LOAD_FAILED
  *   handle:validate_chain() :validate() :plan() :run() :status() :cancel([reason]) :close()
+ *   handle:baseline(version, force) :repair(kind, id) :unlock([holder]) :checkpoints([step, values]) :clear_checkpoints([step])
+ *          :history() :prune_history(older_than_ms)   kind is "mark-applied", "mark-pending", "accept-drift" or "rerun"
  *   core.codes            { NAME = { exit = n, text = "…" } }
  *   core.raise(code, message [, details])   raises an error object with a code of the table
  *   core.raise_argument(message)            raises an error object of category "argument"

@@ -58,7 +58,8 @@ static void explain_nil(lua_State *L) {
   if (!strstr(message, "attempt to index a nil value")) return;
   for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
     if (!strstr(message, missing[i].field)) continue;
-    bool is_there = !state->ctx || (i == 0 ? smig_ctx_mongo_connection(state->ctx) != NULL : smig_ctx_s3(state->ctx) != NULL);
+    bool is_there =
+        !state->ctx || (i == 0 ? smig_ctx_mongo_connection(state->ctx) != NULL : smig_ctx_s3(state->ctx) != NULL);
     if (is_there) continue;
     lua_pushfstring(L, "%s; %s", message, missing[i].sentence);
     lua_replace(L, 1);

@@ -86,7 +86,9 @@ void kit_add_methods(lua_State *L, const char *name, int idx);
 /* Whether the function at idx is a method of the class registered under `name`. */
 bool kit_is_method(lua_State *L, const char *name, int function_idx);
 /* The nearest of `names` (NULL-terminated) to `name`, or NULL when none is near; knows camelCase for snake_case. */
-const char *kit_suggest(const char *name, const char *const *names);
+static inline const char *kit_suggest(const char *name, const char *const *names) {
+  return smig_suggest(name, names);
+}
 
 /* ------------------------------------------------------------------ options */
 

@@ -106,7 +106,9 @@ int lmongo_bulk_write(lua_State *L) {
   if (call->session_idx) lmongo_check_session(L, call->session_idx, target->scope);
   bson_error_t cause;
   bson_destroy(&call->reply);
-  if (!mongoc_bulk_operation_execute(call->bulk, &call->reply, &cause)) {
+  bool done = mongoc_bulk_operation_execute(call->bulk, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) {
     bson_t partial = BSON_INITIALIZER;
     for (int i = 0; i < LMONGO_COUNTS; i++) {
       BSON_APPEND_INT64(&partial, lmongo_counts[i].field, lmongo_reply_number(&call->reply, lmongo_counts[i].reply));

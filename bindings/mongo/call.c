@@ -111,6 +111,7 @@ lmongo_call_t *lmongo_call(lua_State *L, const lmongo_target_t *target, const ch
   append_concerns(L, call, kind, common);
   if (common->max_time_ms) BSON_APPEND_INT64(&call->opts, "maxTimeMS", common->max_time_ms);
   lmongo_append_extra(L, common->extra, &call->opts);
+  smig_mongo_connection_await(target->scope->connection, kind == LMONGO_WRITE, call->prefs);
   return call;
 }
 
@@ -178,6 +179,8 @@ bool lmongo_try(lmongo_call_t *call, lmongo_call_kind_t kind, const char *databa
         mongoc_client_command_with_opts(call->client, database, &call->command, call->prefs, &call->opts, reply, cause);
     break;
   }
+  bool modifies = kind == LMONGO_WRITE && bson_has_field(&call->command, "findAndModify");
+  lmongo_tell(call->scope, modifies ? reply : NULL);
   return done && !lmongo_reply_failed(reply, cause);
 }
 

@@ -83,6 +83,7 @@ static void raise_if_failed(lua_State *L, lmongo_cursor_t *cursor) {
 }
 
 void lmongo_cursor_open(lua_State *L, lmongo_cursor_t *cursor, mongoc_cursor_t *opened) {
+  lmongo_tell(cursor->scope, NULL);
   cursor->cursor = opened;
   cursor->state = LMONGO_OPEN;
   lmongo_link(cursor->scope, &cursor->child);

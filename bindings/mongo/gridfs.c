@@ -76,8 +76,9 @@ static int64_t delete_from(lua_State *L, const lmongo_target_t *target, const lm
                            const bson_t *filter) {
   lmongo_call_t *call = gridfs_call(L, target, "delete in", LMONGO_WRITE, common);
   bson_error_t cause;
-  if (!mongoc_collection_delete_many(lmongo_call_collection(call), filter, &call->opts, &call->reply, &cause))
-    lmongo_call_failed(L, call, &cause);
+  bool done = mongoc_collection_delete_many(lmongo_call_collection(call), filter, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) lmongo_call_failed(L, call, &cause);
   int64_t deleted = lmongo_reply_number(&call->reply, "deletedCount");
   lmongo_pop_box(L);
   return deleted;
@@ -109,9 +110,10 @@ static int gridfs_rename(lua_State *L) {
   BSON_APPEND_UTF8(&set, "filename", name);
   bson_append_document_end(&call->command, &set);
   bson_error_t cause;
-  if (!mongoc_collection_update_one(lmongo_call_collection(call), filter, &call->command, &call->opts, &call->reply,
-                                    &cause))
-    return lmongo_call_failed(L, call, &cause);
+  bool done = mongoc_collection_update_one(lmongo_call_collection(call), filter, &call->command, &call->opts,
+                                           &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) return lmongo_call_failed(L, call, &cause);
   bool found = lmongo_reply_number(&call->reply, "matchedCount") > 0;
   lmongo_call_end(call);
   if (!found) return gridfs_raise(L, "FileNotFound", "rename", bucket->files->ns, "there is no file with this id");

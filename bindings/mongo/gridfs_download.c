@@ -214,6 +214,7 @@ static void open_chunks(lua_State *L, download_t *download, const lmongo_common_
   int64_t batch = BATCH_BYTES / download->chunk_bytes;
   BSON_APPEND_INT64(&call->opts, "batchSize", batch < 2 ? 2 : batch); /* a batch of 1 would be the last */
   download->child.session = call->session;
+  lmongo_tell(call->scope, NULL);
   download->cursor = mongoc_collection_find_with_opts(lmongo_call_collection(call), filter, &call->opts, call->prefs);
   download->state = DOWNLOAD_OPEN;
   lmongo_link(download->bucket->scope, &download->child);

@@ -98,6 +98,7 @@ static void store_chunks(lua_State *L, int idx, upload_t *upload) {
   bson_destroy(&call->reply);
   bool done = mongoc_collection_insert_many(lmongo_call_collection(call), (const bson_t **)upload->chunks,
                                             upload->chunks_count, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
   upload->stored += (int32_t)lmongo_reply_number(&call->reply, "insertedCount");
   drop_chunks(upload);
   if (!done) lmongo_call_failed(L, call, &cause);
@@ -151,8 +152,9 @@ static void finish(lua_State *L, int idx, upload_t *upload) {
   if (upload->metadata) BSON_APPEND_DOCUMENT(file, "metadata", upload->metadata);
   BSON_APPEND_BOOL(&call->opts, "validate", false);
   bson_error_t cause;
-  if (!mongoc_collection_insert_one(lmongo_call_collection(call), file, &call->opts, &call->reply, &cause))
-    lmongo_call_failed(L, call, &cause);
+  bool done = mongoc_collection_insert_one(lmongo_call_collection(call), file, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) lmongo_call_failed(L, call, &cause);
   lmongo_call_end(call);
   lua_settop(L, top);
   release(upload);
@@ -171,8 +173,10 @@ static int remove_stored(lua_State *L) {
   BSON_APPEND_INT32(&below, "$lt", upload->stored);
   bson_append_document_end(&call->command, &below);
   bson_error_t cause;
-  if (!mongoc_collection_delete_many(lmongo_call_collection(call), &call->command, &call->opts, &call->reply, &cause))
-    lmongo_call_failed(L, call, &cause);
+  bool done =
+      mongoc_collection_delete_many(lmongo_call_collection(call), &call->command, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) lmongo_call_failed(L, call, &cause);
   lmongo_call_end(call);
   return 0;
 }

@@ -221,6 +221,11 @@ bool lmongo_reply_failed(const bson_t *reply, bson_error_t *error);
 
 /* The number at a dotted key of a reply; 0 when there is none. */
 int64_t lmongo_reply_number(const bson_t *reply, const char *key);
+/*
+ * Tells the step's history of a command that was sent, and of the documents that its reply counts: of the driver's writes (both
+ * spellings) and of findAndModify. NULL: a command that counts none.
+ */
+void lmongo_tell(const lmongo_scope_t *scope, const bson_t *reply);
 /* Sets a field of the table on top. */
 void lmongo_set_integer(lua_State *L, const char *field, int64_t value);
 /* Sets a field of the table on top to the reply's value at a key, if there is one. */

@@ -28,9 +28,9 @@ int lmongo_insert_one(lua_State *L) {
   BSON_APPEND_BOOL(&call->opts, "validate", false);
   if (options.bypass_document_validation) BSON_APPEND_BOOL(&call->opts, "bypassDocumentValidation", true);
   bson_error_t cause;
-  if (!mongoc_collection_insert_one(lmongo_call_collection(call), document, &call->opts, &call->reply, &cause)) {
-    return lmongo_call_failed(L, call, &cause);
-  }
+  bool done = mongoc_collection_insert_one(lmongo_call_collection(call), document, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) return lmongo_call_failed(L, call, &cause);
   lua_createtable(L, 0, 1);
   lmongo_set_value(L, "inserted_id", document, "_id");
   kit_box_free(lua_touserdata(L, -2));
@@ -81,9 +81,9 @@ static void update_by_helper(lua_State *L, lmongo_call_t *call, update_fn helper
   append_statement(L, options, &call->opts);
   BSON_APPEND_BOOL(&call->opts, "validate", false);
   bson_error_t cause;
-  if (!helper(lmongo_call_collection(call), filter, update, &call->opts, &call->reply, &cause)) {
-    lmongo_call_failed(L, call, &cause);
-  }
+  bool done = helper(lmongo_call_collection(call), filter, update, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
+  if (!done) lmongo_call_failed(L, call, &cause);
   lua_createtable(L, 0, 3);
   lmongo_set_integer(L, "matched_count", lmongo_reply_number(&call->reply, "matchedCount"));
   lmongo_set_integer(L, "modified_count", lmongo_reply_number(&call->reply, "modifiedCount"));
@@ -113,9 +113,13 @@ static void update_by_command(lua_State *L, lmongo_call_t *call, bool multi, con
   BSON_APPEND_INT64(command, "maxTimeMS", options->common.max_time_ms);
   const bson_t *reply = lmongo_run(L, call, LMONGO_WRITE, call->target->database);
   bool upserted = bson_has_field(reply, "upserted.0._id");
+  smig_counts_t counts = {.inserted = upserted ? 1 : 0,
+                          .matched = lmongo_reply_number(reply, "n") - (upserted ? 1 : 0),
+                          .modified = lmongo_reply_number(reply, "nModified")};
+  if (call->scope->ctx) smig_ctx_count(call->scope->ctx, &counts);
   lua_createtable(L, 0, 3);
-  lmongo_set_integer(L, "matched_count", lmongo_reply_number(reply, "n") - (upserted ? 1 : 0));
-  lmongo_set_integer(L, "modified_count", lmongo_reply_number(reply, "nModified"));
+  lmongo_set_integer(L, "matched_count", counts.matched);
+  lmongo_set_integer(L, "modified_count", counts.modified);
   lmongo_set_value(L, "upserted_id", reply, "upserted.0._id");
 }
 
@@ -181,6 +185,7 @@ static int delete_(lua_State *L, const char *operation, const char *phrase, bool
   bson_error_t cause;
   bool done = many ? mongoc_collection_delete_many(collection, filter, &call->opts, &call->reply, &cause)
                    : mongoc_collection_delete_one(collection, filter, &call->opts, &call->reply, &cause);
+  lmongo_tell(call->scope, &call->reply);
   if (!done) return lmongo_call_failed(L, call, &cause);
   lua_createtable(L, 0, 1);
   lmongo_set_integer(L, "deleted_count", lmongo_reply_number(&call->reply, "deletedCount"));

@@ -105,7 +105,8 @@ static void push_row(lua_State *L, const smig_xml_node_t *row, bool encoded) {
 }
 
 /* Sets a field of the table on top to the text of the root's child; an empty one counts as none. */
-static void set_marker(lua_State *L, const smig_xml_node_t *root, const char *element, const char *field, bool encoded) {
+static void set_marker(lua_State *L, const smig_xml_node_t *root, const char *element, const char *field,
+                       bool encoded) {
   const smig_xml_node_t *node = smig_xml_child(root, element);
   if (!node || node->text_length == 0) return;
   push_key(L, node, encoded);
@@ -208,8 +209,8 @@ int ls3_http_date(lua_State *L) {
     const char *month = strstr(months, name);
     if (month && strlen(name) == 3 && (month - months) % 3 == 0 && day > 0 && year > 0 && hour >= 0 && minute >= 0 &&
         second >= 0) {
-      snprintf(iso, sizeof iso, "%04d-%02d-%02dT%02d:%02d:%02dZ", year % 10000, (int)(month - months) / 3 + 1, day % 100,
-               hour % 100, minute % 100, second % 100);
+      snprintf(iso, sizeof iso, "%04d-%02d-%02dT%02d:%02d:%02dZ", year % 10000, (int)(month - months) / 3 + 1,
+               day % 100, hour % 100, minute % 100, second % 100);
       text = iso;
     }
   }

@@ -168,11 +168,10 @@ static int exchange_under_way(lua_State *L) {
 }
 
 void ls3_new_exchange_class(lua_State *L) {
-  static const luaL_Reg methods[] = {{"ready", exchange_ready},     {"wait", exchange_wait},
-                                     {"drive", exchange_drive},     {"client", exchange_client},
-                                     {"finish", exchange_finish},   {"read", exchange_read},
-                                     {"abandon", exchange_abandon}, {"under_way", exchange_under_way},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"ready", exchange_ready},     {"wait", exchange_wait},           {"drive", exchange_drive},
+      {"client", exchange_client},   {"finish", exchange_finish},       {"read", exchange_read},
+      {"abandon", exchange_abandon}, {"under_way", exchange_under_way}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", exchange_abandon}, {NULL, NULL}};
   kit_new_class(L, LS3_EXCHANGE, "request", methods, meta, NULL);
 }

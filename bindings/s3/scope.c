@@ -88,8 +88,9 @@ static const char *kind_of(const ls3_handle_t *handle) {
 const ls3_handle_t *ls3_check_handle(lua_State *L, int idx) {
   const ls3_handle_t *handle = test_handle(L, idx);
   if (!handle) {
-    kit_raise_argument(L, "a bucket or s3 client is expected before the method, got %s: write bucket:get(...) with a colon",
-                       luaL_typename(L, idx));
+    kit_raise_argument(
+        L, "a bucket or s3 client is expected before the method, got %s: write bucket:get(...) with a colon",
+        luaL_typename(L, idx));
   }
   const ls3_scope_t *scope = handle->scope;
   if (!scope->client) {

@@ -20,8 +20,9 @@ typedef struct agreement {
   const smig_chain_t *chain;
   const smig_ledger_state_t *state;
   const smig_resolved_t *resolved;
-  const char *began; /* where recording began; NULL: not known */
-  bson_t violations; /* an array */
+  const char *began;  /* where recording began; NULL: not known */
+  const char *lowest; /* version that a violation concerns; NULL: none yet */
+  bson_t violations;  /* an array */
   bson_string_t *text;
   uint32_t count;
 } agreement_t;
@@ -65,6 +66,11 @@ static void say(agreement_t *agreement, const char *kind, const char *id, const 
   bson_free(chained);
 }
 
+static void lower(agreement_t *agreement, const char *version) {
+  if (version && (!agreement->lowest || smig_semver_compare(version, agreement->lowest) < 0))
+    agreement->lowest = version;
+}
+
 static void violate(agreement_t *agreement, const char *kind, const char *id, const smig_entry_t *entry,
                     const smig_step_t *step) {
   bson_t item;
@@ -81,6 +87,31 @@ static void violate(agreement_t *agreement, const char *kind, const char *id, co
   append_if(&item, "chain_to", step ? step->to : NULL);
   bson_append_document_end(&agreement->violations, &item);
   agreement->count++;
+  lower(agreement, entry ? entry->from_version : NULL);
+  lower(agreement, step ? step->from : NULL);
+}
+
+/* The highest version of the chain that is not above `version`; its beginning when there is none. */
+static const char *version_at(const smig_chain_t *chain, const char *version) {
+  const char *found = chain->steps[0].from;
+  for (size_t i = 0; version && i < chain->count; i++)
+    if (smig_semver_compare(chain->steps[i].to, version) <= 0) found = chain->steps[i].to;
+  return found;
+}
+
+/* The commands that make the record agree, to be freed: forget it from the lowest violation on, and perhaps say anew where the data is. */
+static char *way_out_of(const agreement_t *agreement) {
+  const char *current = agreement->state->current_version;
+  bool is_below = current && (!agreement->lowest || smig_semver_compare(current, agreement->lowest) < 0);
+  const char *restart = version_at(agreement->chain, is_below ? current : agreement->lowest);
+  const char *again = current ? version_at(agreement->chain, current) : restart;
+  bool is_of_chain = current && smig_semver_compare(again, current) == 0 && smig_semver_compare(restart, again) < 0;
+  if (!is_of_chain) {
+    return bson_strdup_printf("`smartmigration-lua baseline %s --force` makes the next run begin there", restart);
+  }
+  return bson_strdup_printf("`smartmigration-lua baseline %s --force` makes the next run begin there, and "
+                            "`smartmigration-lua baseline %s --force` after it says that nothing is to run again",
+                            restart, again);
 }
 
 static bool same_version(const char *recorded, const char *chained) {
@@ -110,7 +141,7 @@ static void check_records(agreement_t *agreement) {
   }
 }
 
-static const char *where_recording_began(const smig_ledger_state_t *state) {
+const char *smig_plan_recording_began(const smig_ledger_state_t *state) {
   const char *lowest = NULL;
   if (state->bootstrap_version) return state->bootstrap_version;
   for (size_t i = 0; i < state->entry_count; i++) {
@@ -145,7 +176,7 @@ static void check_planned(agreement_t *agreement) {
 bool smig_plan_check_agreement(const smig_chain_t *chain, const smig_ledger_state_t *state,
                                const smig_resolved_t *resolved, smig_error_t *error) {
   agreement_t agreement = {.chain = chain, .state = state, .resolved = resolved};
-  agreement.began = where_recording_began(state);
+  agreement.began = smig_plan_recording_began(state);
   agreement.text = bson_string_new(NULL);
   bson_init(&agreement.violations);
   check_records(&agreement);
@@ -154,12 +185,14 @@ bool smig_plan_check_agreement(const smig_chain_t *chain, const smig_ledger_stat
   if (agreement.count > NAMED_VIOLATIONS)
     bson_string_append_printf(agreement.text, "; and %u more", agreement.count - NAMED_VIOLATIONS);
   if (agreement.count) {
+    char *way_out = way_out_of(&agreement);
     smig_error_set(error, SMIG_LEDGER_CHAIN_MISMATCH,
-                   "the ledger and the chain disagree: %s; put the chain right, or the record with `repair`, or give "
-                   "another ledger_name if this ledger is another program's",
-                   agreement.text->str);
+                   "the ledger and the chain disagree: %s; put the chain right, or the record: %s; or give another "
+                   "ledger_name if this ledger is another program's",
+                   agreement.text->str, way_out);
     bson_t *details = smig_error_details(error);
     if (details) BSON_APPEND_ARRAY(details, "violations", &agreement.violations);
+    bson_free(way_out);
   }
   bson_string_free(agreement.text, true);
   bson_destroy(&agreement.violations);

@@ -80,7 +80,8 @@ static bool refuse_unversioned(const planning_t *planning) {
   const smig_step_t *first = planning->chain->count ? planning->chain->steps : NULL;
   smig_error_set(planning->error, SMIG_UNVERSIONED_DATA,
                  "there is data but the ledger records no version, and unversioned_data = \"refuse\" forbids to assume "
-                 "%s; say what version the data has with `baseline VERSION`, or set unversioned_data = \"assume\"",
+                 "%s; say what version the data has with `smartmigration-lua baseline VERSION`, or set "
+                 "unversioned_data = \"assume\"",
                  planning->resolved->effective_current_version);
   append_versions(planning);
   append_text(planning->error, "assumed_version", planning->resolved->effective_current_version);

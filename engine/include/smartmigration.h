@@ -136,6 +136,9 @@ SMIG_API void smig_error_set_value(smig_error_t *error, void *value, void (*valu
 /* Moves an error: *to is replaced, *from becomes SMIG_ERROR_INIT. `to` may be NULL. */
 SMIG_API void smig_error_move(smig_error_t *to, smig_error_t *from);
 
+/* The one of the names (NULL at the end) that `name` may have been meant for: "did you mean"; NULL: none is near. */
+SMIG_API const char *smig_suggest(const char *name, const char *const *names);
+
 /* ----------------------------------------------------------------- options */
 
 typedef enum smig_log_level { SMIG_LOG_DEBUG, SMIG_LOG_INFO, SMIG_LOG_WARN, SMIG_LOG_ERROR } smig_log_level_t;
@@ -306,7 +309,8 @@ SMIG_API bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, sm
 
 /*
  * Migrates to the target. *result is NULL on failure; INTERRUPTED, and every error that came after the lock was taken
- * (STEP_FAILED, LOCK_LOST, a late LEDGER_IO or CONNECTION_FAILED), carry it in details.result, with `steps_not_run`.
+ * (STEP_FAILED, LOCK_LOST, a late LEDGER_IO or CONNECTION_FAILED), carry it in details.result, with `steps_failed` (the
+ * step that the run ended in: a step result with status failed or interrupted, and error {code, message}) and `steps_not_run`.
  */
 SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error);
 
@@ -319,6 +323,70 @@ SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smi
  *             host?, error?, checkpoints?: int}]}
  */
 SMIG_API bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *error);
+
+/* ------------------------------------------------- commands of an operator */
+
+/*
+ * All but the history's and smig_engine_checkpoints take the lock as a run does, within lock_wait_ms (LOCK_TIMEOUT), and end what a
+ * dead run left on the server. The report is initialised by the call, to be destroyed by the caller on every path. A refusal is
+ * INVALID_OPTIONS with details.reason, unless another code is named; nothing is written then.
+ */
+
+/*
+ * Records that the data is at `version`, a version of the chain, without running anything. Over a recorded version only with `force`
+ * ("already-versioned"); entries that lead above it are removed. LEDGER_ELSEWHERE, INVALID_VERSION.
+ *   {version, former_version: string|null, forced: bool, removed: [id]}
+ */
+SMIG_API bool smig_engine_baseline(smig_engine_t *engine, const char *version, bool force, bson_t *report,
+                                   smig_error_t *error);
+
+typedef enum smig_repair {
+  SMIG_REPAIR_MARK_APPLIED, /* the next planned step counts as applied; the version becomes its `to` */
+  SMIG_REPAIR_MARK_PENDING, /* the last applied step's entry is removed; the version becomes its `from` */
+  SMIG_REPAIR_ACCEPT_DRIFT, /* an applied step's entry gets the checksum that its file has now */
+  SMIG_REPAIR_RERUN         /* an applied step runs once more; entry and version stay until it succeeds (STEP_FAILED) */
+} smig_repair_t;
+
+/* "mark-applied", "mark-pending", "accept-drift", "rerun" */
+SMIG_API const char *smig_repair_name(smig_repair_t repair);
+
+/*
+ * Corrects the record of one step. Reasons: "no-ledger", "unknown-step", "not-next", "not-last-applied", "not-applied", "no-drift".
+ *   {repair, step_id, former_version: string|null, version: string|null, checksum?, duration_ms? (of a rerun)}
+ */
+SMIG_API bool smig_engine_repair(smig_engine_t *engine, smig_repair_t repair, const char *step_id, bson_t *report,
+                                 smig_error_t *error);
+
+/*
+ * Frees the lock of a dead or expired holder. A live one's (else LOCK_TIMEOUT) only with `force_holder`, the whole holder string
+ * ("wrong-holder"): its commands are ended until its time has run out, so that it can send nothing more. The fence has risen
+ * when it returns. Reasons: "no-ledger".
+ *   {unlocked: bool (false: nobody held it), holder: string|null, forced: bool, fence: int}
+ */
+SMIG_API bool smig_engine_unlock(smig_engine_t *engine, const char *force_holder, bson_t *report, smig_error_t *error);
+
+/*
+ * The checkpoints of a step, NULL: of every step. Read rights only.
+ *   {checkpoints: [{step_id, key, size: int (bytes), value? (with `values`)}]}
+ */
+SMIG_API bool smig_engine_checkpoints(smig_engine_t *engine, const char *step_id, bool values, bson_t *report,
+                                      smig_error_t *error);
+/* Removes them. Reasons: "no-ledger", "unknown-step" (it has none). {cleared: [{step_id, keys: int}]} */
+SMIG_API bool smig_engine_clear_checkpoints(smig_engine_t *engine, const char *step_id, bson_t *report,
+                                            smig_error_t *error);
+
+/*
+ * What ran, newest first. Read rights only. An entry whose run neither ended nor holds the lock is "interrupted".
+ *   {runs: [{run, kind: "run"|"baseline"|"repair"|"unlock", status: "running"|"succeeded"|"failed"|"interrupted",
+ *            started_at, finished_at?, duration_ms?, from_version, to_version?, target_version?, host, os_user, db_user, engine,
+ *            command? (of an operator), steps: [{id, from_version, to_version, status, started_at, finished_at,
+ *            duration_ms, operations, documents: {inserted, matched, modified, deleted}, error?}],
+ *            error?: {code, operation?, namespace?, index?}}]}
+ */
+SMIG_API bool smig_engine_history(smig_engine_t *engine, bson_t *report, smig_error_t *error);
+/* Removes what began more than `older_than_ms` ago. {removed: int, before: date} */
+SMIG_API bool smig_engine_prune_history(smig_engine_t *engine, int64_t older_than_ms, bson_t *report,
+                                        smig_error_t *error);
 
 /*
  * Asks the call under way to stop, else the next one: a run comes to a safe point within stop_timeout_ms, what only looks
@@ -359,6 +427,12 @@ SMIG_API bool smig_ctx_check(smig_ctx_t *ctx, smig_error_t *error);
 SMIG_API void smig_ctx_log(smig_ctx_t *ctx, smig_log_level_t level, const char *message, const bson_t *fields);
 /* How far the step is; total below 0: unknown. Logged at most once a second, at level info. */
 SMIG_API bool smig_ctx_progress(smig_ctx_t *ctx, int64_t done, int64_t total, smig_error_t *error);
+/* Adds to what the history says of the step; for handlers that talk to a server by smig_ctx_mongo_client. */
+typedef struct smig_counts {
+  int64_t operations;                           /* commands sent */
+  int64_t inserted, matched, modified, deleted; /* documents, as the server counted them */
+} smig_counts_t;
+SMIG_API void smig_ctx_count(smig_ctx_t *ctx, const smig_counts_t *counts);
 /*
  * Checkpoints of a resumable step (else CHECKPOINT_NOT_RESUMABLE). A value is the one field `v` of a document.
  * Read initialises *value always and sets *found. A write is durable when it returns.

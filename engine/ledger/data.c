@@ -72,7 +72,7 @@ static void set_time(smig_edits_t *edits, const bson_t *data, const char *field,
   }
 }
 
-/* Who did not release the lock. While an older mark is still set, the users of both count. */
+/* Who did not release the lock. While an older mark is still set, the users of both count, and the longer time to live. */
 static void mark_leftovers(smig_edits_t *edits, const smig_ledger_state_t *former, int64_t now_ms) {
   const char *user = former->lock.user, *older = text_at(&former->data, "leftovers", "user");
   char run[SMIG_RUN_ID_SIZE], iso[SMIG_ISO_SIZE];
@@ -89,6 +89,8 @@ static void mark_leftovers(smig_edits_t *edits, const smig_ledger_state_t *forme
   } else {
     smig_edits_set_null(edits, "leftovers", "user", NULL);
   }
+  int64_t ttl_ms = smig_ledger_state_leftovers_ttl_ms(former);
+  if (ttl_ms > 0) smig_edits_set_number(edits, ttl_ms, "leftovers", "ttlMs", NULL);
   smig_edits_set_utf8(edits, iso, "leftovers", "at", NULL);
 }
 
@@ -163,11 +165,24 @@ static bool shows(const smig_ledger_state_t *state, const smig_entry_write_t *en
          (!entry->started_at || same(found->started_at, entry->started_at));
 }
 
+static bool has_checkpoints(const smig_ledger_state_t *state) {
+  bson_iter_t iter, steps;
+  return bson_iter_init_find(&iter, &state->data, "checkpoints") && BSON_ITER_HOLDS_DOCUMENT(&iter) &&
+         bson_iter_recurse(&iter, &steps) && bson_iter_next(&steps);
+}
+
 bool smig_change_landed(const smig_ledger_state_t *state, const smig_ledger_change_t *change,
                         const smig_lease_t *lease) {
   if (change->finished) return shows(state, change->finished, lease);
   if (change->started) return shows(state, change->started, lease);
   if (change->bootstrap_version) return same(state->bootstrap_version, change->bootstrap_version);
+  if (change->accept_checksum_of) {
+    const smig_entry_t *entry = smig_ledger_state_find(state, change->accept_checksum_of);
+    return entry && same(entry->checksum, change->accepted_checksum);
+  }
+  if (change->current_version) return same(state->current_version, change->current_version);
+  if (change->clear_checkpoints_of) return !smig_ledger_state_checkpoints(state, change->clear_checkpoints_of);
+  if (change->clear_all_checkpoints) return !has_checkpoints(state);
   /* A release alone says that the lock is not ours: so it is. */
   return change->release;
 }

@@ -148,6 +148,24 @@ void smig_edits_of_change(smig_edits_t *edits, const smig_ledger_change_t *chang
     if (change->bootstrap_mode) smig_edits_set_utf8(edits, change->bootstrap_mode, "bootstrap", "mode", NULL);
     smig_edits_set_utf8(edits, change->bootstrap_version, "bootstrap", "version", NULL);
     smig_edits_set_utf8(edits, now, "bootstrap", "at", NULL);
+    if (change->bootstrap_replaced)
+      smig_edits_set_utf8(edits, change->bootstrap_replaced, "bootstrap", "replaced", NULL);
+    else
+      smig_edits_remove(edits, "bootstrap", "replaced", NULL);
+  }
+  for (const char *const *id = change->remove_entries; id && *id; id++) {
+    smig_edits_remove(edits, "steps", *id, NULL);
+    smig_edits_remove(edits, "checkpoints", *id, NULL);
+  }
+  if (change->accept_checksum_of)
+    smig_edits_set_utf8(edits, change->accepted_checksum, "steps", change->accept_checksum_of, "checksum");
+  if (change->clear_all_checkpoints) {
+    bson_t none = BSON_INITIALIZER;
+    bson_value_t empty = {.value_type = BSON_TYPE_DOCUMENT};
+    empty.value.v_doc.data = (uint8_t *)bson_get_data(&none);
+    empty.value.v_doc.data_len = none.len;
+    smig_edits_set(edits, &empty, "checkpoints", NULL, NULL);
+    bson_destroy(&none);
   }
   if (change->clear_checkpoints_of) smig_edits_remove(edits, "checkpoints", change->clear_checkpoints_of, NULL);
   if (change->clear_leftovers) smig_edits_remove(edits, "leftovers", NULL, NULL);

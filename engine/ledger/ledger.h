@@ -61,7 +61,12 @@ typedef struct smig_ledger_change {
   const char *compatible_from;
   const char *bootstrap_mode; /* with bootstrap_version: sets bootstrap {mode, version, at} */
   const char *bootstrap_version;
+  const char *bootstrap_replaced;    /* the version that the one of a forced baseline stands in place of */
+  const char *const *remove_entries; /* ids, NULL at the end: their entries and checkpoints go */
+  const char *accept_checksum_of;    /* with accepted_checksum: an entry's checksum, and nothing else of it */
+  const char *accepted_checksum;
   const char *clear_checkpoints_of; /* a step's id */
+  bool clear_all_checkpoints;
   bool clear_leftovers;
   bool release; /* holder, acquiredAt and expiresAt become null; the fence stays */
 } smig_ledger_change_t;
@@ -115,6 +120,16 @@ typedef struct smig_ledger_ops {
   /* Ends what runs on the server under this ledger's comment and says whether anything is left. */
   bool (*end_commands)(smig_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                        smig_commands_left_t *left, smig_error_t *error);
+  /*
+   * History: one document a run, beside the ledger and not a part of it: not fenced by the lock, and not counted among a run's writes.
+   * `begin` creates it, `finish` puts the whole in its place. Both are tried once.
+   */
+  bool (*history_begin)(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document, smig_error_t *error);
+  bool (*history_finish)(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document, smig_error_t *error);
+  /* Appends every document to the array *list (initialised by the caller), in no order. */
+  bool (*history_list)(smig_ledger_t *self, bson_t *list, smig_error_t *error);
+  /* Removes the documents whose `startedAt` is before that time ("2026-04-14T12:31:34.123Z"). */
+  bool (*history_prune)(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error);
   /* A second instance with a connection of its own and time limits that suit `ttl_ms`, for the heartbeat. */
   smig_ledger_t *(*reopen)(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error);
   void (*free)(smig_ledger_t *self);

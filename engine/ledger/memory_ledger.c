@@ -5,12 +5,14 @@
 #include "memory_ledger.h"
 
 #include "data.h"
+#include "memory_history.h"
 
 #include <pthread.h>
 
 struct smig_memory_store {
   pthread_mutex_t mutex;
-  bson_t *data; /* NULL: no ledger is stored */
+  bson_t *data;    /* NULL: no ledger is stored */
+  bson_t *history; /* {run id: document}, or NULL */
   int64_t ahead_ms;
 };
 
@@ -31,6 +33,7 @@ void smig_memory_store_free(smig_memory_store_t *store) {
   if (!store) return;
   pthread_mutex_destroy(&store->mutex);
   bson_destroy(store->data);
+  bson_destroy(store->history);
   bson_free(store);
 }
 
@@ -47,6 +50,10 @@ void smig_memory_store_set(smig_memory_store_t *store, const bson_t *data) {
   pthread_mutex_lock(&store->mutex);
   bson_destroy(store->data);
   store->data = data ? bson_copy(data) : NULL;
+  if (!data) {
+    bson_destroy(store->history);
+    store->history = NULL;
+  }
   pthread_mutex_unlock(&store->mutex);
 }
 
@@ -201,6 +208,33 @@ static void join(smig_ledger_t *self, struct _mongoc_client_session_t *session) 
   (void)session;
 }
 
+static bool history_write(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document, smig_error_t *error) {
+  (void)error;
+  smig_memory_store_t *store = store_of(self);
+  pthread_mutex_lock(&store->mutex);
+  smig_memory_history_put(&store->history, lease->run_id, document);
+  pthread_mutex_unlock(&store->mutex);
+  return true;
+}
+
+static bool history_list(smig_ledger_t *self, bson_t *list, smig_error_t *error) {
+  (void)error;
+  smig_memory_store_t *store = store_of(self);
+  pthread_mutex_lock(&store->mutex);
+  smig_memory_history_list(store->history, list);
+  pthread_mutex_unlock(&store->mutex);
+  return true;
+}
+
+static bool history_prune(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error) {
+  (void)error;
+  smig_memory_store_t *store = store_of(self);
+  pthread_mutex_lock(&store->mutex);
+  *removed = smig_memory_history_prune(&store->history, before);
+  pthread_mutex_unlock(&store->mutex);
+  return true;
+}
+
 static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error) {
   (void)ttl_ms;
   (void)error;
@@ -224,6 +258,10 @@ static const smig_ledger_ops_t ops = {
     .checkpoint_clear = checkpoint_clear,
     .join = join,
     .end_commands = end_commands,
+    .history_begin = history_write,
+    .history_finish = history_write,
+    .history_list = history_list,
+    .history_prune = history_prune,
     .reopen = reopen,
     .free = memory_free,
 };

@@ -8,7 +8,7 @@ typedef struct smig_memory_store smig_memory_store_t;
 
 smig_memory_store_t *smig_memory_store_new(void);
 void smig_memory_store_free(smig_memory_store_t *store);
-/* The stored data (a copy, to be destroyed), or an empty document; and to plant one (NULL: none). */
+/* The stored data (a copy, to be destroyed), or an empty document; and to plant one (NULL: none, nor any history). */
 void smig_memory_store_get(smig_memory_store_t *store, bson_t *data);
 void smig_memory_store_set(smig_memory_store_t *store, const bson_t *data);
 /* The store's own clock runs ahead of the wall clock by this. */

@@ -1,6 +1,10 @@
 /* Sending the engine's own commands to MongoDB, see mongo_channel.h. */
 #include "mongo_channel.h"
 
+#include "clock.h"
+
+enum { PAUSE_FIRST_MS = 50, PAUSE_LAST_MS = 1000 };
+
 static void append_tail(const smig_mongo_channel_t *channel, bson_t *command, const char *run_id) {
   char *comment = bson_strdup_printf("%s%s:", channel->comment_prefix, run_id);
   BSON_APPEND_UTF8(command, "comment", comment);
@@ -66,6 +70,7 @@ bool smig_mongo_channel_command(smig_mongo_channel_t *channel, smig_mongo_channe
   bson_iter_t iter;
   append_tail(channel, command, run_id);
   smig_mongo_connection_limit(channel->connection, channel->limit_ms);
+  smig_mongo_connection_await(channel->connection, true, NULL);
   bool ok = send_command(channel, kind, database, command, reply, &cause) && !has_write_error(reply, &cause);
   smig_mongo_connection_limit(channel->connection, 0);
   if (ok) return true;
@@ -151,4 +156,17 @@ void smig_mongo_channel_fail(const smig_mongo_channel_t *channel, const char *wh
     bson_append_document_end(details, &cause);
   }
   smig_error_release(lower);
+}
+
+smig_mongo_patience_t smig_mongo_channel_patience(const smig_mongo_channel_t *channel) {
+  return (smig_mongo_patience_t){.until_boot_ms =
+                                     channel->transaction ? 0 : smig_clock_boot_ms() + channel->patience_ms,
+                                 .pause_ms = PAUSE_FIRST_MS};
+}
+
+bool smig_mongo_channel_again(smig_mongo_patience_t *patience) {
+  if (smig_clock_boot_ms() + patience->pause_ms >= patience->until_boot_ms) return false;
+  smig_clock_sleep_ms(patience->pause_ms);
+  patience->pause_ms = patience->pause_ms * 2 < PAUSE_LAST_MS ? patience->pause_ms * 2 : PAUSE_LAST_MS;
+  return true;
 }

@@ -14,13 +14,17 @@
 
 #define SMIG_MONGO_LEDGER_COLLECTION "SmartdataEasyStore"
 
-enum { SMIG_MONGO_CHANNEL_LIMIT_MS = 10000 }; /* of one command on the run's connection */
+enum {
+  SMIG_MONGO_CHANNEL_LIMIT_MS = 10000,   /* of one command on the run's connection */
+  SMIG_MONGO_CHANNEL_PATIENCE_MS = 20000 /* outlasts the election of a primary */
+};
 
 typedef struct smig_mongo_channel {
   smig_mongo_connection_t *connection;  /* borrowed */
   const char *place;                    /* borrowed: for messages, see smig_ledger */
   const char *comment_prefix;           /* borrowed: the ledger's */
   int64_t limit_ms;                     /* of one command */
+  int64_t patience_ms;                  /* for how long an unanswered command is sent again; 0: never */
   mongoc_client_session_t *transaction; /* open: commands are a part of it; NULL: none */
 } smig_mongo_channel_t;
 
@@ -46,5 +50,13 @@ void smig_mongo_channel_fail(const smig_mongo_channel_t *channel, const char *wh
 int64_t smig_mongo_channel_native(const smig_error_t *lower);
 /* Whether a write with this error may have happened, or may happen on another try. */
 bool smig_mongo_channel_unclear(const smig_error_t *lower);
+
+/* Sending again. */
+typedef struct smig_mongo_patience {
+  int64_t until_boot_ms, pause_ms;
+} smig_mongo_patience_t;
+smig_mongo_patience_t smig_mongo_channel_patience(const smig_mongo_channel_t *channel);
+/* After an unclear answer: waits a little and says whether to try again. */
+bool smig_mongo_channel_again(smig_mongo_patience_t *patience);
 
 #endif

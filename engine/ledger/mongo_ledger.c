@@ -7,7 +7,6 @@
 #include "mongo_ledger_internal.h"
 
 enum {
-  PATIENCE_MS = 20000,     /* outlasts the election of a primary */
   BEAT_LIMIT_MAX_MS = 5000 /* of one command on the heartbeat's connection */
 };
 
@@ -17,10 +16,10 @@ static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *
   smig_mongo_connection_t *connection = smig_mongo_connection_reopen(ledger->channel.connection, limit_ms, error);
   if (!connection) return NULL;
   smig_mongo_ledger_t *second =
-      smig_mongo_ledger_of(smig_mongo_ledger_new(connection, ledger->database, ledger->ledger_id));
+      smig_mongo_ledger_of(smig_mongo_ledger_new(connection, ledger->database, ledger->ledger_id, ledger->ledger_name));
   second->owns_connection = true;
   second->channel.limit_ms = limit_ms;
-  second->patience_ms = 0; /* the heartbeat decides */
+  second->channel.patience_ms = 0; /* the heartbeat decides */
   second->commands.user = ledger->commands.user ? bson_strdup(ledger->commands.user) : NULL;
   return &second->base;
 }
@@ -40,6 +39,7 @@ static void mongo_free(smig_ledger_t *self) {
   smig_mongo_commands_release(&ledger->commands);
   bson_free(ledger->database);
   bson_free(ledger->ledger_id);
+  bson_free(ledger->ledger_name);
   bson_free(ledger->base.place);
   bson_free(ledger->base.comment_prefix);
   bson_free(ledger);
@@ -56,11 +56,16 @@ static const smig_ledger_ops_t ops = {
     .checkpoint_clear = smig_mongo_ledger_checkpoint_clear,
     .join = join,
     .end_commands = end_commands,
+    .history_begin = smig_mongo_ledger_history_begin,
+    .history_finish = smig_mongo_ledger_history_finish,
+    .history_list = smig_mongo_ledger_history_list,
+    .history_prune = smig_mongo_ledger_history_prune,
     .reopen = reopen,
     .free = mongo_free,
 };
 
-smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const char *database, const char *ledger_id) {
+smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const char *database, const char *ledger_id,
+                                     const char *ledger_name) {
   smig_mongo_ledger_t *ledger = bson_malloc0(sizeof *ledger);
   ledger->base.ops = &ops;
   ledger->base.place = bson_strdup_printf("mongodb %s." SMIG_MONGO_LEDGER_COLLECTION " %s", database, ledger_id);
@@ -69,10 +74,11 @@ smig_ledger_t *smig_mongo_ledger_new(smig_mongo_connection_t *connection, const 
   ledger->channel = (smig_mongo_channel_t){.connection = connection,
                                            .place = ledger->base.place,
                                            .comment_prefix = ledger->base.comment_prefix,
-                                           .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS};
+                                           .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS,
+                                           .patience_ms = SMIG_MONGO_CHANNEL_PATIENCE_MS};
   ledger->commands.channel = &ledger->channel;
   ledger->database = bson_strdup(database);
   ledger->ledger_id = bson_strdup(ledger_id);
-  ledger->patience_ms = PATIENCE_MS;
+  ledger->ledger_name = bson_strdup(ledger_name);
   return &ledger->base;
 }

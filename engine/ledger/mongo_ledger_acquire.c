@@ -75,7 +75,7 @@ static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acqu
                  smig_ledger_state_t *state, int64_t *sent_boot_ms, smig_error_t *error) {
   bson_t filter, pipeline, taken = BSON_INITIALIZER;
   smig_error_t lower = SMIG_ERROR_INIT;
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   int64_t first_sent = smig_clock_boot_ms();
   bool ok = false, unanswered = false;
   build(self, lease, acquire, &filter, &pipeline);
@@ -107,7 +107,7 @@ static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acqu
       ok = true;
       break;
     }
-    if (!smig_mongo_ledger_again(&patience)) break;
+    if (!smig_mongo_channel_again(&patience)) break;
     smig_error_release(&lower);
   }
   if (!ok && lower.code != SMIG_OK)

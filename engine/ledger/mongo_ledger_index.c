@@ -86,7 +86,7 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
       "its index nameId_1 is not a unique index of nameId: drop it, and a run creates the right one";
   smig_error_t lower = SMIG_ERROR_INIT;
   verdict_t verdict = NONE;
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   for (;;) {
     if (look(self, run_id, &verdict, &lower)) {
       if (verdict != NONE || !create_it || create(self, run_id, &lower)) break;
@@ -103,7 +103,7 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
         if (verdict != NONE) break;
       }
     }
-    if (!smig_mongo_channel_unclear(&lower) || !smig_mongo_ledger_again(&patience)) {
+    if (!smig_mongo_channel_unclear(&lower) || !smig_mongo_channel_again(&patience)) {
       bool forbidden = smig_mongo_channel_native(&lower) == UNAUTHORIZED;
       smig_mongo_channel_fail(&self->channel,
                               forbidden ? "create the unique index nameId_1 (grant createIndex, or create it and grant "

@@ -14,9 +14,8 @@ typedef struct smig_mongo_ledger {
   smig_mongo_channel_t channel;
   smig_mongo_commands_t commands;
   bool owns_connection;
-  char *database, *ledger_id;
-  int64_t patience_ms; /* for how long an unanswered write is sent again; 0: never */
-  bool clock_known;    /* the server's time = CLOCK_BOOTTIME + clock_offset_ms */
+  char *database, *ledger_id, *ledger_name;
+  bool clock_known; /* the server's time = CLOCK_BOOTTIME + clock_offset_ms */
   int64_t clock_offset_ms;
   int64_t size; /* bytes of `data`, never below the truth as far as this instance knows */
 } smig_mongo_ledger_t;
@@ -24,20 +23,6 @@ typedef struct smig_mongo_ledger {
 static inline smig_mongo_ledger_t *smig_mongo_ledger_of(smig_ledger_t *self) {
   return (smig_mongo_ledger_t *)self;
 }
-
-/* --- mongo_ledger_io.c: time ----------------------------------------------------------------------------------- */
-
-/* Sending again. */
-typedef struct smig_mongo_ledger_patience {
-  int64_t until_boot_ms, pause_ms;
-} smig_mongo_ledger_patience_t;
-smig_mongo_ledger_patience_t smig_mongo_ledger_patience(const smig_mongo_ledger_t *self);
-/* After an unclear answer: waits a little and says whether to try again. */
-bool smig_mongo_ledger_again(smig_mongo_ledger_patience_t *patience);
-
-/* Remembers the server's clock; and its estimated time as ISO 8601. */
-void smig_mongo_ledger_clock(smig_mongo_ledger_t *self, int64_t server_wall_ms);
-void smig_mongo_ledger_now(const smig_mongo_ledger_t *self, char out[SMIG_ISO_SIZE]);
 
 /* --- mongo_ledger_load.c -------------------------------------------------------------------------------------- */
 
@@ -48,6 +33,9 @@ bool smig_mongo_ledger_read_state(smig_mongo_ledger_t *self, const char *run_id,
 /* Fills *state from a document {data, now}. */
 bool smig_mongo_ledger_parse(smig_mongo_ledger_t *self, const bson_t *document, smig_ledger_state_t *state,
                              smig_error_t *error);
+/* Remembers the server's clock; and its estimated time as ISO 8601. */
+void smig_mongo_ledger_clock(smig_mongo_ledger_t *self, int64_t server_wall_ms);
+void smig_mongo_ledger_now(const smig_mongo_ledger_t *self, char out[SMIG_ISO_SIZE]);
 /* The current holder of the lock, for LOCK_LOST. */
 void smig_mongo_ledger_set_lost(smig_mongo_ledger_t *self, const smig_lease_t *lease, smig_error_t *error);
 
@@ -92,5 +80,14 @@ bool smig_mongo_ledger_checkpoint_write(smig_ledger_t *self, const smig_lease_t 
                                         const char *key, const bson_t *value, smig_error_t *error);
 bool smig_mongo_ledger_checkpoint_clear(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
                                         smig_error_t *error);
+
+/* --- mongo_ledger_history.c ----------------------------------------------------------------------------------- */
+
+bool smig_mongo_ledger_history_begin(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                     smig_error_t *error);
+bool smig_mongo_ledger_history_finish(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                      smig_error_t *error);
+bool smig_mongo_ledger_history_list(smig_ledger_t *self, bson_t *list, smig_error_t *error);
+bool smig_mongo_ledger_history_prune(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error);
 
 #endif

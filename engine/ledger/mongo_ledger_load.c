@@ -37,6 +37,15 @@ static void corrupt(const smig_mongo_ledger_t *self, const char *text, smig_erro
   if (details) BSON_APPEND_UTF8(details, "place", self->base.place);
 }
 
+void smig_mongo_ledger_clock(smig_mongo_ledger_t *self, int64_t server_wall_ms) {
+  self->clock_known = true;
+  self->clock_offset_ms = server_wall_ms - smig_clock_boot_ms();
+}
+
+void smig_mongo_ledger_now(const smig_mongo_ledger_t *self, char out[SMIG_ISO_SIZE]) {
+  smig_clock_iso(self->clock_known ? smig_clock_boot_ms() + self->clock_offset_ms : smig_clock_wall_ms(), out);
+}
+
 bool smig_mongo_ledger_parse(smig_mongo_ledger_t *self, const bson_t *document, smig_ledger_state_t *state,
                              smig_error_t *error) {
   bson_iter_t data_iter, now;

@@ -121,7 +121,7 @@ void smig_mongo_ledger_set_unknown(smig_error_t *error) {
 
 bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lease, const smig_edits_t *edits,
                               bool *matched, bool *resent, smig_error_t *lower) {
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   *matched = *resent = false;
   for (;;) {
     bson_t command = BSON_INITIALIZER, statements, statement, reply;
@@ -142,7 +142,7 @@ bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lea
     bson_destroy(&command);
     bson_destroy(&reply);
     if (ok) return true;
-    if (!smig_mongo_channel_unclear(lower) || !smig_mongo_ledger_again(&patience)) break;
+    if (!smig_mongo_channel_unclear(lower) || !smig_mongo_channel_again(&patience)) break;
     *resent = true;
     smig_error_release(lower);
   }

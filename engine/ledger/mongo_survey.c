@@ -1,6 +1,8 @@
 /* Looking around in MongoDB before a bootstrap, see mongo_survey.h. Source of the rules: the contract, section 4. */
 #include "mongo_survey.h"
 
+#include "mongo_ledger.h"
+
 #include <string.h>
 
 typedef struct look {
@@ -34,6 +36,7 @@ static bool look_for_collection(const look_t *look, char **why, smig_error_t *lo
   char *comment = bson_strdup_printf("%s:", channel->comment_prefix);
   bson_t *opts = BCON_NEW("nameOnly", BCON_BOOL(true), "comment", BCON_UTF8(comment));
   smig_mongo_connection_limit(channel->connection, channel->limit_ms);
+  smig_mongo_connection_await(channel->connection, true, NULL);
   mongoc_cursor_t *cursor = mongoc_database_find_collections_with_opts(database, opts);
   while (!*why && mongoc_cursor_next(cursor, &entry)) {
     if (!bson_iter_init_find(&iter, entry, "name") || !BSON_ITER_HOLDS_UTF8(&iter)) continue;
@@ -55,11 +58,8 @@ static bool look_for_collection(const look_t *look, char **why, smig_error_t *lo
 
 /* A document of the EasyStore that is not this engine's: neither this ledger nor its history. */
 static bool look_for_document(const look_t *look, char **why, smig_error_t *lower) {
-  bson_string_t *history = bson_string_new("^smartmigration-history:");
-  for (const char *c = look->around->ledger_name; *c; c++)
-    bson_string_append_printf(history, *c == '.' ? "\\." : "%c", *c);
-  bson_string_append(history, ":");
-  bson_t *filter = BCON_NEW("nameId", "{", "$nin", "[", BCON_UTF8(look->own), BCON_REGEX(history->str, ""), "]", "}");
+  char *history = smig_mongo_history_pattern(look->around->ledger_name);
+  bson_t *filter = BCON_NEW("nameId", "{", "$nin", "[", BCON_UTF8(look->own), BCON_REGEX(history, ""), "]", "}");
   bson_t *projection = BCON_NEW("nameId", BCON_INT32(1)), document = BSON_INITIALIZER;
   bson_iter_t iter;
   bool ok = smig_mongo_channel_find_one(look->channel, look->database, "", filter, projection, &document, lower);
@@ -68,7 +68,7 @@ static bool look_for_document(const look_t *look, char **why, smig_error_t *lowe
     *why = bson_strdup_printf("collection %s of database %s has the document %s", SMIG_MONGO_LEDGER_COLLECTION,
                               look->database, named ? bson_iter_utf8(&iter, NULL) : "without a name");
   }
-  bson_string_free(history, true);
+  bson_free(history);
   bson_destroy(filter);
   bson_destroy(projection);
   bson_destroy(&document);

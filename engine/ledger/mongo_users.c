@@ -21,12 +21,18 @@ void smig_mongo_commands_remember(smig_mongo_commands_t *self, const smig_ledger
 
 static bool connection_status(smig_mongo_commands_t *self, const char *run_id, bool privileges, bson_t *reply,
                               smig_error_t *lower) {
-  bson_t command = BSON_INITIALIZER;
-  BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
-  bool ok =
-      smig_mongo_channel_command(self->channel, SMIG_MONGO_CHANNEL_PLAIN, "admin", &command, run_id, reply, lower);
-  bson_destroy(&command);
-  return ok;
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(self->channel);
+  for (;;) {
+    bson_t command = BSON_INITIALIZER;
+    BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
+    bool ok =
+        smig_mongo_channel_command(self->channel, SMIG_MONGO_CHANNEL_PLAIN, "admin", &command, run_id, reply, lower);
+    bson_destroy(&command);
+    /* The driver does not send it again by itself. */
+    if (ok || !smig_mongo_channel_unclear(lower) || !smig_mongo_channel_again(&patience)) return ok;
+    bson_destroy(reply);
+    smig_error_release(lower);
+  }
 }
 
 bool smig_mongo_commands_user(smig_mongo_commands_t *self, const char *run_id, const char **user, smig_error_t *lower) {

@@ -33,7 +33,8 @@ static smig_s3_ledger_t *make(smig_s3_t *client, const char *bucket, const char 
     self->mongo.channel = (smig_mongo_channel_t){.connection = connection,
                                                  .place = self->mongo.place,
                                                  .comment_prefix = self->base.comment_prefix,
-                                                 .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS};
+                                                 .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS,
+                                                 .patience_ms = SMIG_MONGO_CHANNEL_PATIENCE_MS};
   }
   self->mongo.commands.channel = &self->mongo.channel;
   return self;
@@ -84,14 +85,15 @@ static smig_ledger_t *reopen(smig_ledger_t *base, int64_t ttl_ms, smig_error_t *
   second->owns_client = true;
   second->mongo.owns_connection = connection != NULL;
   second->object.limit_ms = second->patience_ms = second->mongo.channel.limit_ms = limit_ms;
+  second->mongo.channel.patience_ms = 0; /* the heartbeat decides */
   inherit(second, self);
   second->base.ops = base->ops;
   return &second->base;
 }
 
 /* An S3 request ends with its client, or lands at once: only MongoDB goes on with what a dead run sent. */
-static bool end_commands(smig_ledger_t *base, const smig_lease_t *lease, smig_commands_t which, smig_commands_left_t *left,
-                         smig_error_t *error) {
+static bool end_commands(smig_ledger_t *base, const smig_lease_t *lease, smig_commands_t which,
+                         smig_commands_left_t *left, smig_error_t *error) {
   smig_s3_ledger_t *self = smig_s3_ledger_of(base);
   *left = SMIG_COMMANDS_NONE_LEFT;
   if (!self->mongo.channel.connection) return true;
@@ -109,6 +111,10 @@ static const smig_ledger_ops_t ops = {
     .checkpoint_clear = smig_s3_ledger_checkpoint_clear,
     .join = NULL, /* a transaction of MongoDB cannot hold a write to S3 */
     .end_commands = end_commands,
+    .history_begin = smig_s3_ledger_history_write,
+    .history_finish = smig_s3_ledger_history_write,
+    .history_list = smig_s3_ledger_history_list,
+    .history_prune = smig_s3_ledger_history_prune,
     .reopen = reopen,
     .free = s3_free,
 };

@@ -17,5 +17,7 @@
  */
 smig_ledger_t *smig_s3_ledger_new(smig_s3_t *client, const char *bucket, const char *ledger_id, bool best_effort,
                                   smig_mongo_connection_t *connection, const char *database);
+/* What the keys of a ledger's history begin with: "<ledger id without .json>/history/" (bson_free). */
+char *smig_s3_history_prefix(const char *ledger_id);
 
 #endif

@@ -58,8 +58,8 @@ bool smig_s3_ledger_commit(smig_ledger_t *self, const smig_lease_t *lease, const
   return write_fenced(smig_s3_ledger_of(self), "write", &(fenced_t){.lease = lease, .change = change}, error);
 }
 
-bool smig_s3_ledger_checkpoint_read(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, const char *key,
-                                    bson_t *value, bool *found, smig_error_t *error) {
+bool smig_s3_ledger_checkpoint_read(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
+                                    const char *key, bson_t *value, bool *found, smig_error_t *error) {
   (void)lease;
   smig_s3_snapshot_t now = SMIG_S3_SNAPSHOT_INIT;
   bson_iter_t iter;
@@ -71,8 +71,8 @@ bool smig_s3_ledger_checkpoint_read(smig_ledger_t *self, const smig_lease_t *lea
   return good;
 }
 
-bool smig_s3_ledger_checkpoint_write(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, const char *key,
-                                     const bson_t *value, smig_error_t *error) {
+bool smig_s3_ledger_checkpoint_write(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
+                                     const char *key, const bson_t *value, smig_error_t *error) {
   fenced_t fenced = {.lease = lease, .step_id = step_id, .key = key, .value = value};
   return write_fenced(smig_s3_ledger_of(self), "write a checkpoint to", &fenced, error);
 }

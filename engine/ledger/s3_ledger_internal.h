@@ -23,12 +23,12 @@ typedef struct smig_s3_ledger {
   char *bucket, *key;
   char *store; /* "<endpoint> <bucket>": what a verdict is about */
   bool best_effort;
-  int64_t patience_ms;     /* of one operation, all its requests together */
+  int64_t patience_ms; /* of one operation, all its requests together */
   smig_s3_verdict_t verdict;
-  char *seen;              /* what the verdict is based on; NULL: nothing was found */
-  bool probed;             /* the verdict is this instance's own and not in the ledger yet */
+  char *seen;  /* what the verdict is based on; NULL: nothing was found */
+  bool probed; /* the verdict is this instance's own and not in the ledger yet */
   smig_s3_shared_t *shared;
-  struct {                 /* with MongoDB */
+  struct {                        /* with MongoDB */
     smig_mongo_channel_t channel; /* connection NULL: without */
     smig_mongo_commands_t commands;
     char *place, *database;
@@ -65,15 +65,15 @@ typedef enum smig_s3_decision {
 /* Decides over the latest body what is to be written; called again whenever a fresher one came. */
 typedef struct smig_s3_change {
   const char *what; /* for messages: "lock" */
-  smig_s3_decision_t (*decide)(smig_s3_ledger_t *self, const smig_s3_snapshot_t *now, int64_t wall_ms, smig_edits_t *edits,
-                               void *user, smig_error_t *error);
+  smig_s3_decision_t (*decide)(smig_s3_ledger_t *self, const smig_s3_snapshot_t *now, int64_t wall_ms,
+                               smig_edits_t *edits, void *user, smig_error_t *error);
   void *user;
 } smig_s3_change_t;
 
 typedef struct smig_s3_written {
-  bool done;             /* false without error: it was refused */
-  bool unanswered;       /* an earlier try was not answered and may have landed */
-  int64_t sent_boot_ms;  /* when what was written was first sent */
+  bool done;              /* false without error: it was refused */
+  bool unanswered;        /* an earlier try was not answered and may have landed */
+  int64_t sent_boot_ms;   /* when what was written was first sent */
   smig_s3_snapshot_t now; /* what is there, to be released */
 } smig_s3_written_t;
 
@@ -88,10 +88,10 @@ bool smig_s3_ledger_parse(const smig_s3_ledger_t *self, const smig_s3_snapshot_t
 
 bool smig_s3_ledger_commit(smig_ledger_t *self, const smig_lease_t *lease, const smig_ledger_change_t *change,
                            smig_error_t *error);
-bool smig_s3_ledger_checkpoint_read(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, const char *key,
-                                    bson_t *value, bool *found, smig_error_t *error);
-bool smig_s3_ledger_checkpoint_write(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id, const char *key,
-                                     const bson_t *value, smig_error_t *error);
+bool smig_s3_ledger_checkpoint_read(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
+                                    const char *key, bson_t *value, bool *found, smig_error_t *error);
+bool smig_s3_ledger_checkpoint_write(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
+                                     const char *key, const bson_t *value, smig_error_t *error);
 bool smig_s3_ledger_checkpoint_clear(smig_ledger_t *self, const smig_lease_t *lease, const char *step_id,
                                      smig_error_t *error);
 
@@ -108,5 +108,13 @@ void smig_s3_ledger_note_verdict(smig_s3_ledger_t *self, const bson_t *data);
 bool smig_s3_ledger_trust(smig_s3_ledger_t *self, smig_error_t *error);
 /* Puts an own verdict into the ledger. */
 void smig_s3_ledger_record_verdict(const smig_s3_ledger_t *self, int64_t wall_ms, smig_edits_t *edits);
+
+/* --- s3_ledger_history.c -------------------------------------------------------------------------------------- */
+
+/* Beginning and end alike: the whole document is put in its place. */
+bool smig_s3_ledger_history_write(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                                  smig_error_t *error);
+bool smig_s3_ledger_history_list(smig_ledger_t *self, bson_t *list, smig_error_t *error);
+bool smig_s3_ledger_history_prune(smig_ledger_t *self, const char *before, int64_t *removed, smig_error_t *error);
 
 #endif

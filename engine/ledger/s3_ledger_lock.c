@@ -15,7 +15,8 @@ bool smig_s3_ledger_load(smig_ledger_t *base, smig_ledger_state_t *state, smig_e
   smig_s3_ledger_t *self = smig_s3_ledger_of(base);
   smig_s3_snapshot_t now = SMIG_S3_SNAPSHOT_INIT;
   smig_ledger_state_init(state);
-  bool good = smig_s3_ledger_read(self, "read the ledger", &now, error) && smig_s3_ledger_parse(self, &now, state, error);
+  bool good =
+      smig_s3_ledger_read(self, "read the ledger", &now, error) && smig_s3_ledger_parse(self, &now, state, error);
   smig_s3_snapshot_release(&now);
   return good;
 }

@@ -9,7 +9,8 @@ static const char field[] = "conditionalWrites";
 
 static const char *text_of(const bson_t *data, const char *name) {
   bson_iter_t iter;
-  return smig_data_find(data, field, name, NULL, &iter) && BSON_ITER_HOLDS_UTF8(&iter) ? bson_iter_utf8(&iter, NULL) : NULL;
+  return smig_data_find(data, field, name, NULL, &iter) && BSON_ITER_HOLDS_UTF8(&iter) ? bson_iter_utf8(&iter, NULL)
+                                                                                       : NULL;
 }
 
 static void take(smig_s3_ledger_t *self, smig_s3_verdict_t verdict, char *seen) {
@@ -38,11 +39,13 @@ void smig_s3_ledger_record_verdict(const smig_s3_ledger_t *self, int64_t wall_ms
 }
 
 static bool refuse(const smig_s3_ledger_t *self, smig_error_t *error) {
-  smig_error_set(error, SMIG_LEDGER_NOT_EXCLUSIVE,
-                 "the store of %s cannot keep the lock to one run: %s; keep the ledger in MongoDB (ledger_backend \"mongo\"), use a "
-                 "store whose conditional writes are atomic, or accept it with s3_lock \"best-effort\" where only one run is ever "
-                 "started at a time",
-                 self->base.place, self->seen ? self->seen : "its conditional writes are not atomic");
+  smig_error_set(
+      error, SMIG_LEDGER_NOT_EXCLUSIVE,
+      "the store of %s cannot keep the lock to one run: %s; keep the ledger in MongoDB (ledger_backend \"mongo\"), use "
+      "a "
+      "store whose conditional writes are atomic, or accept it with s3_lock \"best-effort\" where only one run is ever "
+      "started at a time",
+      self->base.place, self->seen ? self->seen : "its conditional writes are not atomic");
   bson_t *details = smig_error_details(error);
   if (!details) return false;
   BSON_APPEND_UTF8(details, "place", self->base.place);
@@ -53,7 +56,7 @@ static bool refuse(const smig_s3_ledger_t *self, smig_error_t *error) {
 
 bool smig_s3_ledger_trust(smig_s3_ledger_t *self, smig_error_t *error) {
   /* A bad verdict is asked for again where it stands in the way: the store may have been repaired. */
-  bool known = self->verdict != SMIG_S3_UNKNOWN && (self->verdict == SMIG_S3_EXCLUSIVE || self->best_effort || self->probed);
+  bool known = self->verdict == SMIG_S3_EXCLUSIVE || (self->best_effort && self->verdict != SMIG_S3_UNKNOWN);
   if (!known) {
     smig_error_t lower = SMIG_ERROR_INIT;
     smig_s3_verdict_t verdict;

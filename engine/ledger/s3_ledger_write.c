@@ -46,7 +46,8 @@ static void edit(smig_edits_t *edits, const smig_s3_snapshot_t *before, bson_t *
 static bool server_time(smig_s3_ledger_t *self, int64_t *wall_ms, smig_error_t *error) {
   if (smig_s3_shared_now(self->shared, wall_ms)) return true;
   smig_error_set(error, SMIG_LEDGER_IO,
-                 "the store of %s does not tell its time (its answers have no Date), by which a lock expires", self->base.place);
+                 "the store of %s does not tell its time (its answers have no Date), by which a lock expires",
+                 self->base.place);
   return false;
 }
 
@@ -86,12 +87,13 @@ static bool write_in_turn(smig_s3_ledger_t *self, const smig_s3_change_t *change
   /* Where conditions protect nothing, a body that was read earlier must not be written back. */
   bool fresh = self->object.distrusted || !smig_s3_shared_recall(self->shared, &written->now);
   if (fresh && !smig_s3_ledger_read(self, change->what, &written->now, error)) return false;
-  for (;;) {
+  for (bool raced = false;;) {
     outcome_t outcome = write_once(self, change, fresh, &attempt, written, error);
     written->unanswered = attempt.unanswered;
     written->sent_boot_ms = attempt.sent_boot_ms;
     if (outcome == ENDED) return true;
-    if (outcome == RACED && !smig_s3_object_pause(attempt.until_boot_ms)) {
+    /* One write in between is told at once by what was read back; many want room. */
+    if (outcome == RACED && raced && !smig_s3_object_pause(attempt.until_boot_ms)) {
       smig_error_set(error, SMIG_LEDGER_IO,
                      "cannot %s %s: other writes came between again and again; see who else writes this object",
                      change->what, self->base.place);
@@ -102,6 +104,7 @@ static bool write_in_turn(smig_s3_ledger_t *self, const smig_s3_change_t *change
       if (attempt.unanswered) set_unknown(error);
       return false;
     }
+    raced = raced || outcome == RACED;
     fresh = true;
   }
 }

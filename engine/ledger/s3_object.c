@@ -67,8 +67,8 @@ bool smig_s3_is_unclear(const smig_error_t *lower) {
 
 /* What keeps every request from an answer of the bucket's: the way there, or the credentials. */
 static bool is_unreached(const smig_error_t *lower) {
-  static const char *const names[] = {"NetworkError",       "CredentialsNotFound",   "InvalidAccessKeyId",
-                                      "ExpiredToken",       "SignatureDoesNotMatch", "InvalidToken",
+  static const char *const names[] = {"NetworkError",         "CredentialsNotFound",   "InvalidAccessKeyId",
+                                      "ExpiredToken",         "SignatureDoesNotMatch", "InvalidToken",
                                       "RequestTimeTooSkewed", "TokenRefreshRequired"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (is_named(lower, names[i])) return true;
@@ -82,10 +82,11 @@ void smig_s3_object_fail(const char *place, const char *what, smig_error_t *lowe
   }
   const char *hint = "";
   if (smig_s3_status(lower) == 403 && !is_unreached(lower))
-    hint = " (to read and write the ledger takes s3:GetObject and s3:PutObject on it, and s3:ListBucket on the bucket, without which "
+    hint = " (to read and write the ledger takes s3:GetObject and s3:PutObject on it, and s3:ListBucket on the bucket, "
+           "without which "
            "a missing key answers 403)";
-  smig_error_set(error, is_unreached(lower) ? SMIG_CONNECTION_FAILED : SMIG_LEDGER_IO, "cannot %s %s: %s%s", what, place,
-                 lower->message, hint);
+  smig_error_set(error, is_unreached(lower) ? SMIG_CONNECTION_FAILED : SMIG_LEDGER_IO, "cannot %s %s: %s%s", what,
+                 place, lower->message, hint);
   bson_t *details = smig_error_details(error), cause;
   if (details) {
     BSON_APPEND_UTF8(details, "place", place);
@@ -100,10 +101,11 @@ void smig_s3_object_fail(const char *place, const char *what, smig_error_t *lowe
 }
 
 static void vanished(const smig_s3_object_t *object, smig_error_t *error) {
-  smig_error_set(error, SMIG_LEDGER_IO,
-                 "the ledger %s has vanished since it was read: nothing was written in its place; put back a backup of the "
-                 "object, and see who deletes it (a lifecycle rule?)",
-                 object->place);
+  smig_error_set(
+      error, SMIG_LEDGER_IO,
+      "the ledger %s has vanished since it was read: nothing was written in its place; put back a backup of the "
+      "object, and see who deletes it (a lifecycle rule?)",
+      object->place);
   bson_t *details = smig_error_details(error);
   if (details) BSON_APPEND_UTF8(details, "place", object->place);
 }
@@ -140,7 +142,8 @@ bool smig_s3_object_get(const smig_s3_object_t *object, smig_s3_snapshot_t *snap
     found.answered_boot_ms = response.answered_boot_ms;
     good = found.data != NULL;
     if (good && !found.etag && object->conditional) {
-      smig_error_set(lower, SMIG_LEDGER_IO, "the store of %s told no ETag, which writing under a condition needs", object->place);
+      smig_error_set(lower, SMIG_LEDGER_IO, "the store of %s told no ETag, which writing under a condition needs",
+                     object->place);
       good = false;
     }
   } else if (smig_s3_status(lower) == 404 && is_named(lower, "NoSuchKey")) {
@@ -222,6 +225,8 @@ static meaning_t judge(const smig_s3_object_t *object, const smig_s3_snapshot_t 
   if (good && now->etag && !object->distrusted) return WON;
   if (good) return read_back(object, before, nonce, false, now, lower);
   int64_t status = smig_s3_status(lower);
+  /* A write in work at the same time: the store wants it to end first. */
+  if (status == 409) smig_s3_object_pause(attempt->until_boot_ms);
   if (status == 412 || status == 409) return read_back(object, before, nonce, false, now, lower);
   if (status == 404 && before->data && is_named(lower, "NoSuchKey")) {
     vanished(object, lower);

@@ -9,12 +9,12 @@
 #include "s3.h"
 
 typedef struct smig_s3_object {
-  smig_s3_t *client;             /* borrowed */
-  const char *bucket, *key;      /* borrowed */
-  const char *place;             /* borrowed: for messages, see smig_ledger */
-  int64_t limit_ms;              /* of one request, with all its tries */
-  bool conditional;              /* false: the store refuses conditions */
-  bool distrusted;               /* the store may let two writes win: what was written is read back */
+  smig_s3_t *client;        /* borrowed */
+  const char *bucket, *key; /* borrowed */
+  const char *place;        /* borrowed: for messages, see smig_ledger */
+  int64_t limit_ms;         /* of one request, with all its tries */
+  bool conditional;         /* false: the store refuses conditions */
+  bool distrusted;          /* the store may let two writes win: what was written is read back */
 } smig_s3_object_t;
 
 /* The object as it was at one moment. Owned. */

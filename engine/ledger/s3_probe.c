@@ -121,7 +121,7 @@ static bool expect(probe_t *probe, int object, const char *condition, const char
   answer_t answer = write_one(probe, object, condition, value, etag, lower);
   if (answer == FAILED) return false;
   if (answer == REFUSED) {
-    found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it refuses %s (%s)", what, lower->message));
+    found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it refuses %s: %s", what, lower->name));
     smig_error_release(lower);
   } else if (taken && answer == DECLINED) {
     found(probe, SMIG_S3_REFUSES, bson_strdup_printf("it declines %s", what));
@@ -140,12 +140,14 @@ static bool ask_one_by_one(probe_t *probe, smig_error_t *lower) {
   if (good && !probe->seen)
     good = expect(probe, 0, "if-none-match", "*", false, "a second create of one key (If-None-Match: *)", NULL, lower);
   if (good && !probe->seen)
-    good = expect(probe, 0, "if-match", wrong, false, "a write over another version (If-Match with a wrong ETag)", NULL, lower);
-  if (good && !probe->seen)
-    good = expect(probe, 1, "if-match", etag, false, "a write over what is not there (If-Match on a missing key)", NULL, lower);
-  if (good && !probe->seen)
-    good = expect(probe, 0, "if-match", etag, true, "a write over the version that is there (If-Match with its ETag)", NULL,
+    good = expect(probe, 0, "if-match", wrong, false, "a write over another version (If-Match with a wrong ETag)", NULL,
                   lower);
+  if (good && !probe->seen)
+    good = expect(probe, 1, "if-match", etag, false, "a write over what is not there (If-Match on a missing key)", NULL,
+                  lower);
+  if (good && !probe->seen)
+    good = expect(probe, 0, "if-match", etag, true, "a write over the version that is there (If-Match with its ETag)",
+                  NULL, lower);
   bson_free(etag);
   return good;
 }
@@ -210,7 +212,8 @@ static bool ask_in_races(probe_t *probe, smig_error_t *lower) {
       done++;
     } else if (tries == RACES + RACE_TRIES || (lower->code && lower->code != SMIG_FOREIGN)) {
       if (!lower->code)
-        smig_error_set_foreign(lower, "ProbeUnanswered", "of %d creates of one key none succeeded, again and again", RACERS);
+        smig_error_set_foreign(lower, "ProbeUnanswered", "of %d creates of one key none succeeded, again and again",
+                               RACERS);
       return false;
     }
   }
@@ -232,8 +235,8 @@ static void clean_up(probe_t *probe) {
   }
 }
 
-bool smig_s3_probe(smig_s3_t *client, const char *bucket, const char *ledger_id, int64_t limit_ms, smig_s3_verdict_t *verdict,
-                   char **seen, smig_error_t *lower) {
+bool smig_s3_probe(smig_s3_t *client, const char *bucket, const char *ledger_id, int64_t limit_ms,
+                   smig_s3_verdict_t *verdict, char **seen, smig_error_t *lower) {
   char random[SMIG_RUN_ID_SIZE], *prefix = smig_s3_probe_prefix(ledger_id);
   smig_run_id_new(random);
   probe_t probe = {.client = client, .bucket = bucket, .stem = bson_strdup_printf("%s%s-", prefix, random)};

@@ -27,7 +27,7 @@ char *smig_s3_probe_prefix(const char *ledger_id);
  * Asks the store. *seen (bson_free) says what was found when the verdict is not EXCLUSIVE, for a message: "a second create of one key
  * succeeded". False with *lower: it could not be found out.
  */
-bool smig_s3_probe(smig_s3_t *client, const char *bucket, const char *ledger_id, int64_t limit_ms, smig_s3_verdict_t *verdict,
-                   char **seen, smig_error_t *lower);
+bool smig_s3_probe(smig_s3_t *client, const char *bucket, const char *ledger_id, int64_t limit_ms,
+                   smig_s3_verdict_t *verdict, char **seen, smig_error_t *lower);
 
 #endif

@@ -1,13 +1,15 @@
 /* Looking around in a bucket before a bootstrap, see s3_survey.h. Source of the rules: the contract, section 4. */
 #include "s3_survey.h"
 
+#include "s3_ledger.h"
+#include "s3_listing.h"
 #include "s3_object.h"
 #include "s3_probe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 100, LIMIT_MS = 10000 };
+enum { LIMIT_MS = 10000 };
 
 static const char home[] = ".smartmigration/";
 
@@ -15,18 +17,17 @@ typedef struct look {
   smig_s3_t *client;
   const char *bucket;
   const smig_surroundings_t *around;
-  char *place;                   /* for messages: "s3 http://127.0.0.1:7070 uploads" */
-  char *own, *history, *scratch; /* the key of the ledger that this program would have here; prefixes of what belongs to it */
+  char *place; /* for messages: "s3 http://127.0.0.1:7070 uploads" */
+  char *own, *history,
+      *scratch; /* the key of the ledger that this program would have here; prefixes of what belongs to it */
 } look_t;
 
 static void begin(look_t *look, smig_s3_t *client, const char *bucket, const smig_surroundings_t *around) {
   *look = (look_t){.client = client, .bucket = bucket, .around = around};
   look->place = bson_strdup_printf("s3 %s %s", smig_s3_endpoint(client), bucket);
-  look->own = around->ledger_id ? bson_strdup(around->ledger_id)
-                                : bson_strdup_printf("%s%s.json", home, around->ledger_name);
-  size_t stem = strlen(look->own);
-  if (stem > 5 && strcmp(look->own + stem - 5, ".json") == 0) stem -= 5;
-  look->history = bson_strdup_printf("%.*s/history/", (int)stem, look->own);
+  look->own =
+      around->ledger_id ? bson_strdup(around->ledger_id) : bson_strdup_printf("%s%s.json", home, around->ledger_name);
+  look->history = smig_s3_history_prefix(look->own);
   look->scratch = smig_s3_probe_prefix(look->own);
   smig_s3_limit(client, LIMIT_MS);
 }
@@ -37,61 +38,6 @@ static void end(look_t *look) {
   bson_free(look->own);
   bson_free(look->history);
   bson_free(look->scratch);
-}
-
-/* ------------------------------------------------------------------ listings */
-
-/* Called with each key; false ends the listing. */
-typedef bool (*key_fn)(const look_t *look, const char *key, size_t length, void *user);
-
-/* One page. *token (bson_free) is where the next one begins; NULL: this was the last, or the listing was ended. */
-static bool read_page(const look_t *look, const char *text, size_t length, key_fn each, void *user, char **token,
-                      smig_error_t *lower) {
-  smig_xml_t *xml = smig_xml_parse(text, length, lower);
-  if (!xml) return false;
-  const smig_xml_node_t *root = smig_xml_root(xml);
-  const char *encoding = smig_xml_text(root, "EncodingType"), *more = smig_xml_text(root, "IsTruncated");
-  const char *next = smig_xml_text(root, "NextContinuationToken");
-  bool encoded = encoding && strcmp(encoding, "url") == 0, goes_on = true;
-  for (const smig_xml_node_t *node = root->first; node && goes_on; node = node->next) {
-    const smig_xml_node_t *key = strcmp(node->name, "Contents") == 0 ? smig_xml_child(node, "Key") : NULL;
-    if (!key) continue;
-    char *name = bson_malloc(key->text_length + 1);
-    memcpy(name, key->text, key->text_length + 1);
-    size_t name_length = encoded ? smig_s3_decode(name, key->text_length, true) : key->text_length;
-    name[name_length] = '\0';
-    goes_on = each(look, name, name_length, user);
-    bson_free(name);
-  }
-  *token = goes_on && more && strcmp(more, "true") == 0 ? bson_strdup(next) : NULL;
-  smig_xml_free(xml);
-  return true;
-}
-
-/* All keys that begin with the prefix, page by page, until `each` has seen enough; `delimiter` NULL: those of every depth. */
-static bool list(const look_t *look, const char *prefix, const char *delimiter, key_fn each, void *user,
-                 smig_error_t *lower) {
-  char page[16], *token = NULL;
-  bool good;
-  bson_snprintf(page, sizeof page, "%d", PAGE);
-  do {
-    smig_s3_request_t request = {.operation = "list", .method = "GET", .bucket = look->bucket};
-    smig_s3_response_t response;
-    smig_s3_fields_add(&request.query, "list-type", "2");
-    smig_s3_fields_add(&request.query, "encoding-type", "url");
-    smig_s3_fields_add(&request.query, "max-keys", page);
-    if (*prefix) smig_s3_fields_add(&request.query, "prefix", prefix);
-    if (delimiter) smig_s3_fields_add(&request.query, "delimiter", delimiter);
-    if (token) smig_s3_fields_add(&request.query, "continuation-token", token);
-    bson_free(token);
-    token = NULL;
-    good = smig_s3_perform(look->client, &request, &response, lower) &&
-           read_page(look, response.body ? response.body : "", response.body_length, each, user, &token, lower);
-    smig_s3_fields_release(&request.query);
-    smig_s3_response_release(&response);
-  } while (good && token);
-  bson_free(token);
-  return good;
 }
 
 /* ----------------------------------------------------------------- freshness */
@@ -105,12 +51,14 @@ static bool is_own(const look_t *look, const char *key) {
 }
 
 typedef struct freshness {
+  const look_t *look;
   const char *pattern; /* an entry of the scope and `*` behind it; NULL: everything */
   char **why;
 } freshness_t;
 
-static bool look_at(const look_t *look, const char *key, size_t length, void *user) {
+static bool look_at(const char *key, size_t length, void *user) {
   const freshness_t *freshness = user;
+  const look_t *look = freshness->look;
   if (is_own(look, key) || (freshness->pattern && !smig_glob(freshness->pattern, key))) return true;
   char *valid = bson_utf8_validate(key, length, false) ? bson_strdup(key) : bson_strdup("whose key is not UTF-8");
   *freshness->why = bson_strdup_printf("bucket %s has the object %s", look->bucket, valid);
@@ -120,7 +68,8 @@ static bool look_at(const look_t *look, const char *key, size_t length, void *us
 
 static bool look_in_scope(const look_t *look, const char *entry, char **why, smig_error_t *lower) {
   char *pattern = bson_strdup_printf("%s*", entry), *prefix = bson_strndup(entry, strcspn(entry, "*"));
-  bool good = list(look, prefix, NULL, look_at, &(freshness_t){pattern, why}, lower);
+  bool good =
+      smig_s3_list(look->client, look->bucket, prefix, NULL, look_at, &(freshness_t){look, pattern, why}, lower);
   bson_free(pattern);
   bson_free(prefix);
   return good;
@@ -133,7 +82,7 @@ bool smig_s3_is_fresh(smig_s3_t *client, const char *bucket, const smig_surround
   bool good = true;
   *why = NULL;
   begin(&look, client, bucket, around);
-  if (!around->scope) good = list(&look, "", NULL, look_at, &(freshness_t){NULL, why}, &lower);
+  if (!around->scope) good = smig_s3_list(client, bucket, "", NULL, look_at, &(freshness_t){&look, NULL, why}, &lower);
   for (const char *const *entry = around->scope; entry && *entry && good && !*why; entry++)
     good = look_in_scope(&look, *entry, why, &lower);
   if (!good) smig_s3_object_fail(look.place, "look whether the data is fresh in", &lower, error);
@@ -144,14 +93,15 @@ bool smig_s3_is_fresh(smig_s3_t *client, const char *bucket, const smig_surround
 /* ----------------------------------------------------------------- elsewhere */
 
 typedef struct others {
+  const look_t *look;
   bson_string_t *names;
   size_t count;
 } others_t;
 
-static bool note_other(const look_t *look, const char *key, size_t length, void *user) {
+static bool note_other(const char *key, size_t length, void *user) {
   others_t *others = user;
   bool is_ledger = length > 5 && strcmp(key + length - 5, ".json") == 0 && bson_utf8_validate(key, length, false);
-  if (is_ledger && !is_own(look, key)) smig_add_name(others->names, &others->count, key);
+  if (is_ledger && !is_own(others->look, key)) smig_add_name(others->names, &others->count, key);
   return true;
 }
 
@@ -181,14 +131,14 @@ static bool look_under(const look_t *look, const char *key, bool *found, smig_er
   return good;
 }
 
-bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around, bson_string_t *others,
-                            smig_error_t *error) {
+bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around,
+                            bson_string_t *others, smig_error_t *error) {
   look_t look;
   smig_error_t lower = SMIG_ERROR_INIT;
-  others_t names = {others, 0};
+  others_t names = {&look, others, 0};
   bool found = false;
   begin(&look, client, bucket, around);
-  bool good = list(&look, home, "/", note_other, &names, &lower);
+  bool good = smig_s3_list(client, bucket, home, "/", note_other, &names, &lower);
   if (!good) smig_s3_object_fail(look.place, "look for other ledgers in", &lower, error);
   if (good && !around->ledger_id) good = look_under(&look, look.own, &found, error);
   char *plain = bson_strdup_printf("%s.json", around->ledger_name);

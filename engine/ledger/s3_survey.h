@@ -15,7 +15,7 @@ bool smig_s3_is_fresh(smig_s3_t *client, const char *bucket, const smig_surround
  * LEDGER_ELSEWHERE when this program's ledger is here under another key, or here at all although it should be elsewhere. Adds the keys
  * of other programs' ledgers to `others`.
  */
-bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around, bson_string_t *others,
-                            smig_error_t *error);
+bool smig_s3_look_elsewhere(smig_s3_t *client, const char *bucket, const smig_surroundings_t *around,
+                            bson_string_t *others, smig_error_t *error);
 
 #endif

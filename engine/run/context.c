@@ -37,6 +37,7 @@ bool smig_ctx_append_opts(const smig_ctx_t *ctx, bson_t *opts, smig_error_t *err
     return false;
   }
   bson_error_t cause;
+  smig_mongo_connection_await(ctx->run->engine->connection, false, NULL);
   if (!mongoc_client_session_append(ctx->session, opts, &cause)) {
     smig_mongo_error(ctx->run->engine->connection, error, "append the session to", ctx->step.id, NULL, &cause);
     return false;
@@ -100,6 +101,14 @@ bool smig_ctx_progress(smig_ctx_t *ctx, int64_t done, int64_t total, smig_error_
   bson_destroy(&fields);
   smig_run_heartbeat_warnings(ctx->run);
   return true;
+}
+
+void smig_ctx_count(smig_ctx_t *ctx, const smig_counts_t *counts) {
+  ctx->counts.operations += counts->operations;
+  ctx->counts.inserted += counts->inserted;
+  ctx->counts.matched += counts->matched;
+  ctx->counts.modified += counts->modified;
+  ctx->counts.deleted += counts->deleted;
 }
 
 static void append_step_id(const smig_ctx_t *ctx, smig_error_t *error) {

@@ -11,6 +11,7 @@ struct smig_ctx {
   mongoc_client_session_t *session; /* NULL without MongoDB */
   char *comment;
   bool refused; /* a call was refused: the handler cannot have finished its work */
+  smig_counts_t counts;
   int64_t progress_said_mono_ms;
 };
 

@@ -50,10 +50,11 @@ static bool check_transactions(const smig_engine_t *engine, smig_error_t *error)
   for (size_t i = 0; i < engine->chain.count; i++) {
     const smig_step_t *step = &engine->chain.steps[i];
     if (!step->transaction) continue;
-    smig_error_set(error, SMIG_INVALID_OPTIONS,
-                   "step '%s' has transaction = true, which takes its record into a transaction of MongoDB, and the ledger is %s: "
-                   "keep the ledger in MongoDB (ledger_backend \"mongo\"), or make the step resumable in place of transactional",
-                   step->id, engine->ledger->place);
+    smig_error_set(
+        error, SMIG_INVALID_OPTIONS,
+        "step '%s' has transaction = true, which takes its record into a transaction of MongoDB, and the ledger is %s: "
+        "keep the ledger in MongoDB (ledger_backend \"mongo\"), or make the step resumable in place of transactional",
+        step->id, engine->ledger->place);
     bson_t *details = smig_error_details(error);
     if (details) BSON_APPEND_UTF8(details, "step_id", step->id);
     return false;

@@ -47,14 +47,18 @@ static int64_t unchanged_ms(sighting_t *sighting, const smig_ledger_state_t *sta
   return now - sighting->since_boot_ms;
 }
 
-/* DEAD: proven; LIFELESS: a lock whose expiry cannot be judged, or whose every beat is seen, stayed as it is for a full TTL. */
-typedef enum verdict { BUSY, FREE, DEAD, LIFELESS } verdict_t;
+/*
+ * DEAD: proven; LIFELESS: a lock whose expiry cannot be judged, or whose every beat is seen, stayed as it is for a full TTL; FORCED: an
+ * operator says so.
+ */
+typedef enum verdict { BUSY, FREE, DEAD, LIFELESS, FORCED } verdict_t;
 
 static verdict_t judge(const smig_run_t *run, waiting_t *waiting) {
   const smig_ledger_state_t *state = &run->survey.state;
   if (smig_fault("lock-condition")) return FREE;
   if (!state->exists || !state->lock.holder) return FREE;
   if (smig_holder_proven_dead(state->lock.holder) || smig_fault("early-take-over")) return DEAD;
+  if (run->forced_holder && strcmp(run->forced_holder, state->lock.holder) == 0) return FORCED;
   bool past = state->lock.expiry == SMIG_EXPIRY_PAST;
   /* A server that refuses what reads as past cannot read this expiry. */
   bool refused = waiting->refused > 1;
@@ -122,6 +126,7 @@ static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *
   smig_engine_t *engine = run->engine;
   smig_ledger_state_t locked;
   smig_acquire_t acquire = {.seen = &run->survey.state, .dead = verdict != FREE};
+  memcpy(run->former_expires_at, run->survey.state.lock.expires_at, sizeof run->former_expires_at);
   char *former = run->survey.state.lock.holder ? bson_strdup(run->survey.state.lock.holder) : NULL;
   bool answered =
       engine->ledger->ops->acquire(engine->ledger, &run->lease, &acquire, won, &locked, sent_boot_ms, error);
@@ -130,13 +135,15 @@ static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *
     run->locked = run->held = true;
     if (engine->ledger->doubt) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL,
-                      "the lock of %s is best effort, two runs at once could both win it: %s (accepted by s3_lock = \"best-effort\")",
+                      "the lock of %s is best effort, two runs at once could both win it: %s (accepted by s3_lock = "
+                      "\"best-effort\")",
                       engine->ledger->place, engine->ledger->doubt);
     }
     if (former) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL, "took over the lock that %s had not released%s", former,
                       verdict == DEAD       ? " (its process is gone)"
                       : verdict == LIFELESS ? " (it showed no life for a full time to live)"
+                      : verdict == FORCED   ? ", by force"
                                             : " (its time had run out)");
     }
   } else {
@@ -153,6 +160,12 @@ static bool start_heartbeat(smig_run_t *run, int64_t sent_boot_ms, smig_error_t 
   run->heartbeat =
       smig_heartbeat_start(own, &run->lease, &engine->guard, sent_boot_ms, engine->settings.stop_timeout_ms, error);
   return run->heartbeat != NULL;
+}
+
+/* Reads the ledger again, and unless the lock alone is wanted resolves it. */
+static bool look_again(smig_run_t *run, smig_error_t *error) {
+  if (run->operation) return smig_survey_read(run->engine, &run->survey, error);
+  return smig_survey_load(run->engine, &run->survey, error) && smig_survey_resolve(run->engine, &run->survey, error);
 }
 
 static bool acquire_when_free(smig_run_t *run, waiting_t *waiting, smig_error_t *error) {
@@ -182,10 +195,8 @@ static bool acquire_when_free(smig_run_t *run, waiting_t *waiting, smig_error_t 
       sleep_until_next_look(run, waiting, limit - waited);
       if (interrupted(run, error)) return false;
     }
-    if (!smig_survey_load(run->engine, &run->survey, error) || !smig_survey_resolve(run->engine, &run->survey, error)) {
-      return false;
-    }
-    if (smig_survey_nothing_to_do(&run->survey)) return true;
+    if (!look_again(run, error)) return false;
+    if (!run->operation && smig_survey_nothing_to_do(&run->survey)) return true;
   }
 }
 
@@ -212,13 +223,17 @@ void smig_run_stop_heartbeat(smig_run_t *run) {
   run->heartbeat = NULL;
 }
 
-/* The server would not tell what still runs there: whatever the dead holder sent has a full TTL to end. */
+/*
+ * The server would not tell what still runs there: whatever the dead holder sent has a full TTL to end, its own or ours, whichever
+ * is longer.
+ */
 static bool wait_a_ttl(smig_run_t *run, smig_error_t *error) {
+  int64_t theirs = run->survey.state.leftovers_ttl_ms, ttl = theirs > run->lease.ttl_ms ? theirs : run->lease.ttl_ms;
   smig_engine_log(run->engine, SMIG_LOG_WARN, NULL,
                   "the server does not tell whether commands of the former holder still run (the rights inprog and "
                   "killAnySession are missing): waiting %" PRId64 " ms before the first step",
-                  run->lease.ttl_ms);
-  int64_t end = smig_clock_mono_ms() + run->lease.ttl_ms;
+                  ttl);
+  int64_t end = smig_clock_mono_ms() + ttl;
   while (smig_clock_mono_ms() < end) {
     if (!smig_guard_check(&run->engine->guard, true, error)) return false;
     smig_clock_sleep_ms(SLICE_MS);

@@ -18,8 +18,9 @@ bool smig_options_have_s3(const smig_options_t *options) {
 
 static bool check_database(const char *name, smig_error_t *error) {
   if (*name && strlen(name) <= DATABASE_NAME_MAX && !strpbrk(name, "/\\. \"$*<>:|?")) return true;
-  smig_error_set(error, SMIG_INVALID_OPTIONS,
-                 "mongo.database \"%s\" is not acceptable: 1 to 63 bytes without any of / \\ . \" $ * < > : | ? and blanks", name);
+  smig_error_set(
+      error, SMIG_INVALID_OPTIONS,
+      "mongo.database \"%s\" is not acceptable: 1 to 63 bytes without any of / \\ . \" $ * < > : | ? and blanks", name);
   return smig_settings_refuse(error, "mongo.database", name);
 }
 
@@ -81,15 +82,17 @@ bool smig_engine_open_resources(smig_engine_t *engine, const smig_options_t *opt
   const smig_settings_t *settings = &engine->settings;
   if (options->offline) return true;
   if (!smig_options_have_mongo(options) && !smig_options_have_s3(options)) {
-    smig_error_set(error, SMIG_NO_RESOURCES, "nothing to migrate: give a MongoDB URI (mongo.uri) or a bucket (s3.bucket)");
+    smig_error_set(error, SMIG_NO_RESOURCES,
+                   "nothing to migrate: give a MongoDB URI (mongo.uri) or a bucket (s3.bucket)");
     return false;
   }
   if (smig_options_have_mongo(options) && !open_mongo(engine, options, error)) return false;
   if (smig_options_have_s3(options) && !open_s3(engine, options, error)) return false;
   if (!check_backend(engine, error)) return false;
-  engine->ledger = settings->ledger_in_s3
-                       ? smig_s3_ledger_new(engine->s3, settings->bucket, settings->ledger_id, settings->s3_best_effort,
-                                            engine->connection, settings->database)
-                       : smig_mongo_ledger_new(engine->connection, settings->database, settings->ledger_id);
+  engine->ledger =
+      settings->ledger_in_s3
+          ? smig_s3_ledger_new(engine->s3, settings->bucket, settings->ledger_id, settings->s3_best_effort,
+                               engine->connection, settings->database)
+          : smig_mongo_ledger_new(engine->connection, settings->database, settings->ledger_id, settings->ledger_name);
   return true;
 }

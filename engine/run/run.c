@@ -4,6 +4,7 @@
  */
 #include "run.h"
 #include "clock.h"
+#include "history.h"
 #include "semver.h"
 
 bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, smig_error_t *error) {
@@ -44,7 +45,7 @@ static smig_entry_write_t entry_of(const smig_run_t *run, const smig_planned_ste
   };
 }
 
-static bool commit(smig_run_t *run, smig_ledger_change_t *change, smig_error_t *error) {
+bool smig_run_commit(smig_run_t *run, smig_ledger_change_t *change, smig_error_t *error) {
   smig_ledger_t *ledger = run->engine->ledger;
   /* A beat after the release would find nobody's lock, so the heartbeat ends first. */
   if (change->release && !run->transaction) smig_run_stop_heartbeat(run);
@@ -76,7 +77,7 @@ static bool begin(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
     started = entry_of(run, &resolved->planned[0], SMIG_STATUS_RUNNING, first);
     change.started = &started;
   }
-  if (!commit(run, &change, error)) return false;
+  if (!smig_run_commit(run, &change, error)) return false;
   if (resolved->bootstrap_version_to_persist) {
     bson_free(run->result->current_version_after);
     run->result->current_version_after = bson_strdup(resolved->bootstrap_version_to_persist);
@@ -98,8 +99,11 @@ static void note_applied(smig_run_t *run, const smig_planned_step_t *planned, co
   applied->started_at = bson_strdup(outcome->started_at);
   applied->finished_at = bson_strdup(outcome->finished_at);
   applied->duration_ms = outcome->duration_ms;
-  bson_free(result->current_version_after);
-  result->current_version_after = bson_strdup(planned->to);
+  if (!run->rerun) {
+    bson_free(result->current_version_after);
+    result->current_version_after = bson_strdup(planned->to);
+  }
+  smig_history_step(run, planned, outcome);
   bson_t fields = BSON_INITIALIZER;
   BSON_APPEND_UTF8(&fields, "step", planned->id);
   BSON_APPEND_UTF8(&fields, "to_version", planned->to);
@@ -119,8 +123,8 @@ static bool stamp(smig_run_t *run, size_t index, const smig_outcome_t *outcome, 
   smig_entry_write_t finished = entry_of(run, planned, SMIG_STATUS_APPLIED, outcome), started;
   smig_ledger_change_t change = {
       .finished = &finished,
-      .current_version = planned->to,
-      .compatible_from = *compatible_from,
+      .current_version = run->rerun ? NULL : planned->to,
+      .compatible_from = run->rerun ? NULL : *compatible_from,
       .clear_checkpoints_of = planned->step && planned->step->resumable ? planned->id : NULL,
   };
   bool last = index + 1 == resolved->planned_count;
@@ -132,24 +136,11 @@ static bool stamp(smig_run_t *run, size_t index, const smig_outcome_t *outcome, 
     change.started = &started;
   }
   smig_error_t failure = SMIG_ERROR_INIT;
-  bool committed = commit(run, &change, &failure);
+  bool committed = smig_run_commit(run, &change, &failure);
   /* The stamp may be in the ledger although the lock was lost after it. */
   if (committed || smig_run_says(&failure, "landed")) note_applied(run, planned, outcome);
   smig_error_move(error, &failure);
   return committed;
-}
-
-/* What the ledger keeps of an error: no text, which can hold personal data. */
-static void append_recorded_error(bson_t *to, const smig_error_t *error) {
-  static const char *const kept[] = {"operation", "namespace", "index"};
-  bson_t recorded = BSON_INITIALIZER;
-  bson_iter_t iter;
-  BSON_APPEND_UTF8(&recorded, "code", error->name ? error->name : smig_code_name(error->code));
-  for (size_t i = 0; error->details && i < sizeof kept / sizeof *kept; i++) {
-    if (bson_iter_init_find(&iter, error->details, kept[i])) bson_append_iter(&recorded, kept[i], -1, &iter);
-  }
-  smig_engine_scrub(&recorded, to);
-  bson_destroy(&recorded);
 }
 
 /* Writes the failed or interrupted entry, in one write with the release; a failure to do so is only a warning. */
@@ -163,12 +154,13 @@ static void record_failure(smig_run_t *run, const smig_planned_step_t *planned, 
                     planned->id, run->lease.ttl_ms);
   }
   bson_t recorded = BSON_INITIALIZER;
-  append_recorded_error(&recorded, &outcome->error);
+  smig_history_append_error(&recorded, &outcome->error);
   smig_entry_write_t finished = entry_of(run, planned, outcome->status, outcome);
   finished.error = &recorded;
-  smig_ledger_change_t change = {.finished = &finished, .release = !left};
+  /* The entry of a step that ran once more stays as it was. */
+  smig_ledger_change_t change = {.finished = run->rerun ? NULL : &finished, .release = !left};
   smig_error_t failure = SMIG_ERROR_INIT;
-  if (!commit(run, &change, &failure)) {
+  if (!smig_run_commit(run, &change, &failure)) {
     smig_engine_log(run->engine, SMIG_LOG_WARN, NULL, "the failure of step '%s' could not be recorded: %s", planned->id,
                     failure.message);
     smig_error_release(&failure);
@@ -180,67 +172,6 @@ static void record_failure(smig_run_t *run, const smig_planned_step_t *planned, 
   bson_destroy(&recorded);
 }
 
-static void append_not_run(const smig_run_t *run, bson_t *to) {
-  bson_t list;
-  BSON_APPEND_ARRAY_BEGIN(to, "steps_not_run", &list);
-  for (size_t i = run->begun; i < run->survey.resolved.planned_count; i++) {
-    char buffer[16];
-    const char *key;
-    bson_uint32_to_string((uint32_t)(i - run->begun), &key, buffer, sizeof buffer);
-    bson_t step;
-    bson_append_document_begin(&list, key, -1, &step);
-    BSON_APPEND_UTF8(&step, "id", run->survey.resolved.planned[i].id);
-    BSON_APPEND_UTF8(&step, "from_version", run->survey.resolved.planned[i].from);
-    BSON_APPEND_UTF8(&step, "to_version", run->survey.resolved.planned[i].to);
-    bson_append_document_end(&list, &step);
-  }
-  bson_append_array_end(to, &list);
-}
-
-/* Adds to an error what had been done when it came: the result and the steps not run. */
-static void append_result(const smig_run_t *run, smig_error_t *error) {
-  bson_t *details = smig_error_details(error);
-  if (!details || bson_has_field(details, "result")) return;
-  run->result->total_duration_ms = smig_clock_mono_ms() - run->started_mono_ms;
-  bson_t result;
-  BSON_APPEND_DOCUMENT_BEGIN(details, "result", &result);
-  smig_result_append(run->result, &result);
-  append_not_run(run, &result);
-  bson_append_document_end(details, &result);
-}
-
-static void append_step(bson_t *details, const smig_planned_step_t *planned) {
-  BSON_APPEND_UTF8(details, "step_id", planned->id);
-  BSON_APPEND_UTF8(details, "from_version", planned->from);
-  BSON_APPEND_UTF8(details, "to_version", planned->to);
-  if (planned->step && planned->step->file) BSON_APPEND_UTF8(details, "file", planned->step->file);
-}
-
-/* Moves the handler's error into STEP_FAILED, as its cause and with its value. */
-static void step_failed(const smig_planned_step_t *planned, smig_outcome_t *outcome, smig_error_t *error) {
-  smig_error_t *cause = &outcome->error;
-  smig_error_set(error, SMIG_STEP_FAILED, "step '%s' (%s -> %s) failed: %s", planned->id, planned->from, planned->to,
-                 cause->message ? cause->message : "it gave no reason");
-  bson_t *details = smig_error_details(error);
-  if (!details) return;
-  append_step(details, planned);
-  bson_t child;
-  BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &child);
-  BSON_APPEND_UTF8(&child, "code", cause->name ? cause->name : "FOREIGN");
-  BSON_APPEND_UTF8(&child, "message", cause->message ? cause->message : "");
-  if (cause->details) BSON_APPEND_DOCUMENT(&child, "details", cause->details);
-  bson_append_document_end(details, &child);
-  bson_iter_t traceback;
-  if (cause->details && bson_iter_init_find(&traceback, cause->details, "traceback")) {
-    bson_append_iter(details, "traceback", -1, &traceback);
-  }
-  if (cause->value) {
-    smig_error_set_value(error, cause->value, cause->value_free);
-    cause->value = NULL;
-    cause->value_free = NULL;
-  }
-}
-
 /* A stop between two steps: everything done is stamped, the lock is released. */
 static void stopped_between(const smig_run_t *run, smig_error_t *error) {
   if (!smig_guard_check(&run->engine->guard, true, error)) return;
@@ -249,6 +180,7 @@ static void stopped_between(const smig_run_t *run, smig_error_t *error) {
 
 static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_error_t *error) {
   const smig_planned_step_t *planned = &run->survey.resolved.planned[index];
+  smig_history_step(run, planned, outcome);
   switch (outcome->status) {
   case SMIG_STATUS_RUNNING: /* the lock is lost: nothing of ours may be written any more */
     run->locked = false;
@@ -260,11 +192,11 @@ static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_er
     break;
   default:
     record_failure(run, planned, outcome);
-    step_failed(planned, outcome, error);
+    smig_run_set_step_failed(planned, outcome, error);
     return;
   }
   bson_t *details = smig_error_details(error);
-  if (details && !bson_has_field(details, "step_id")) append_step(details, planned);
+  if (details && !bson_has_field(details, "step_id")) smig_run_append_step(details, planned);
 }
 
 /* Runs a step and stamps it; one in a transaction as often as the server says that it may succeed. */
@@ -305,7 +237,7 @@ static bool run_and_stamp(smig_run_t *run, size_t index, smig_outcome_t *outcome
   }
 }
 
-static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
+bool smig_run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error) {
   const smig_resolved_t *resolved = &run->survey.resolved;
   /* A ledger that does not say was written for programs of the version it has. */
   const char *compatible_from = run->survey.state.compatible_from;
@@ -314,7 +246,10 @@ static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *erro
   for (size_t i = 0; i < resolved->planned_count; i++) {
     run->begun = i + 1;
     smig_outcome_t next = {0};
-    if (!run_and_stamp(run, i, &outcome, &next, &compatible_from, error)) return false;
+    if (!run_and_stamp(run, i, &outcome, &next, &compatible_from, error)) {
+      run->ended = outcome; /* its error has been moved or released */
+      return false;
+    }
     if (!run->locked && i + 1 < resolved->planned_count) {
       stopped_between(run, error);
       return false;
@@ -324,13 +259,12 @@ static bool run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *erro
   return true;
 }
 
-/* Gives the lock back when no other write has: never somebody else's, and a failure only leaves it to its TTL. */
-static void release(smig_run_t *run) {
+void smig_run_release(smig_run_t *run) {
   smig_run_stop_heartbeat(run);
   if (!run->locked) return;
   smig_ledger_change_t change = {.release = true};
   smig_error_t failure = SMIG_ERROR_INIT;
-  if (!commit(run, &change, &failure)) {
+  if (!smig_run_commit(run, &change, &failure)) {
     smig_engine_log(run->engine, SMIG_LOG_WARN, NULL, "the lock could not be released, it ends by itself: %s",
                     failure.message);
     smig_error_release(&failure);
@@ -355,9 +289,10 @@ static bool migrate(smig_run_t *run, smig_error_t *error) {
   if (smig_survey_nothing_to_do(&run->survey)) return true;
   run->result->was_fresh_install = resolved->was_fresh_install;
   run->result->bootstrap_mode = resolved->bootstrap_mode;
+  smig_history_begin(run, "run", NULL);
   smig_outcome_t first = {0};
   return smig_run_end_leftovers(run, error) && smig_guard_check(&engine->guard, true, error) &&
-         begin(run, &first, error) && run_steps(run, &first, error);
+         begin(run, &first, error) && smig_run_steps(run, &first, error);
 }
 
 /* What the URI asks of reads and writes and does not get: said once. */
@@ -387,13 +322,14 @@ bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t
     }
     if (good && !run.held) smig_survey_say(engine, &run.survey);
   }
-  release(&run);
+  smig_run_release(&run);
+  smig_history_finish(&run, good, run.result ? run.result->current_version_after : NULL, error);
   if (good) {
     run.result->total_duration_ms = smig_clock_mono_ms() - run.started_mono_ms;
     *result = run.result;
   } else {
     bool promised = run.held || (error && error->code == SMIG_INTERRUPTED);
-    if (run.result && promised) append_result(&run, error);
+    if (run.result && promised) smig_run_append_result(&run, error);
     smig_result_free(run.result);
   }
   smig_survey_release(&run.survey);

@@ -89,10 +89,10 @@ static bool check_values(smig_settings_t *settings, const smig_options_t *option
     return false;
   }
   settings->ledger_in_s3 = is_ledger_in_s3(options);
-  if (settings->ledger_in_s3 && options->lock_ttl_ms < LOCK_TTL_S3_MIN_MS)
+  if (settings->ledger_in_s3 && smig_options_have_s3(options) && options->lock_ttl_ms < LOCK_TTL_S3_MIN_MS)
     return at_least(options->lock_ttl_ms, LOCK_TTL_S3_MIN_MS, "lock_ttl_ms with the ledger in S3", error);
   settings->ledger_name = bson_strdup(name);
-  settings->ledger_id = options->ledger_id ? bson_strdup(options->ledger_id)
+  settings->ledger_id = options->ledger_id       ? bson_strdup(options->ledger_id)
                         : settings->ledger_in_s3 ? bson_strdup_printf(".smartmigration/%s.json", name)
                                                  : bson_strdup_printf("smartmigration:%s", name);
   settings->lock_wait_ms = options->lock_wait_ms;

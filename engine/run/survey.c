@@ -23,7 +23,10 @@ void smig_survey_release(smig_survey_t *survey) {
 }
 
 bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
-  if (!smig_engine_validate_chain(engine, error)) return false;
+  return smig_engine_validate_chain(engine, error) && smig_survey_read(engine, survey, error);
+}
+
+bool smig_survey_read(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   if (!engine->ledger) {
     smig_error_set(error, SMIG_NO_RESOURCES, "the engine was made offline: it can only check the chain");
     return false;
@@ -53,7 +56,8 @@ static smig_surroundings_t around(const smig_engine_t *engine, bool has_ledger) 
                                .scope = (const char *const *)engine->settings.fresh_scope};
 }
 
-static bool look_around_mongo(smig_engine_t *engine, smig_survey_t *survey, bson_string_t *others, smig_error_t *error) {
+static bool look_in_mongo(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, bson_string_t *others,
+                          smig_error_t *error) {
   const smig_settings_t *settings = &engine->settings;
   smig_surroundings_t surroundings = around(engine, !settings->ledger_in_s3);
   char *place = bson_strdup_printf("mongodb %s", settings->database);
@@ -61,30 +65,37 @@ static bool look_around_mongo(smig_engine_t *engine, smig_survey_t *survey, bson
                                   .place = settings->ledger_in_s3 ? place : engine->ledger->place,
                                   .comment_prefix = engine->ledger->comment_prefix,
                                   .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS};
-  bool looked = smig_mongo_look_elsewhere(&channel, settings->database, &surroundings, others, error) &&
-                smig_mongo_is_fresh(&channel, settings->database, &surroundings, &survey->not_fresh, error);
+  bool looked =
+      smig_mongo_look_elsewhere(&channel, settings->database, &surroundings, others, error) &&
+      (elsewhere_only || smig_mongo_is_fresh(&channel, settings->database, &surroundings, &survey->not_fresh, error));
   bson_free(place);
   return looked;
 }
 
-static bool look_around_s3(smig_engine_t *engine, smig_survey_t *survey, bson_string_t *others, smig_error_t *error) {
+static bool look_in_s3(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, bson_string_t *others,
+                       smig_error_t *error) {
   smig_surroundings_t surroundings = around(engine, engine->settings.ledger_in_s3);
   const char *bucket = engine->settings.bucket;
   if (!smig_s3_look_elsewhere(engine->s3, bucket, &surroundings, others, error)) return false;
   /* What the other resource holds has decided already. */
-  return survey->not_fresh || smig_s3_is_fresh(engine->s3, bucket, &surroundings, &survey->not_fresh, error);
+  return elsewhere_only || survey->not_fresh ||
+         smig_s3_is_fresh(engine->s3, bucket, &surroundings, &survey->not_fresh, error);
 }
 
-/* Before a bootstrap: is the ledger perhaps stored under another name, and is there data? In every resource that is given. */
-static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fresh, smig_error_t *error) {
+/* In every resource that is given. */
+static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, smig_error_t *error) {
   bson_string_t *others = bson_string_new(NULL);
   atomic_store(&engine->guard.looking, true);
-  bool looked = (!engine->connection || look_around_mongo(engine, survey, others, error)) &&
-                (!engine->s3 || look_around_s3(engine, survey, others, error));
+  bool looked = (!engine->connection || look_in_mongo(engine, survey, elsewhere_only, others, error)) &&
+                (!engine->s3 || look_in_s3(engine, survey, elsewhere_only, others, error));
   atomic_store(&engine->guard.looking, false);
   survey->others = bson_string_free(others, others->len == 0);
-  *fresh = looked && !survey->not_fresh;
   return looked;
+}
+
+bool smig_survey_check_elsewhere(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  forget(survey);
+  return look_around(engine, survey, true, error);
 }
 
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
@@ -116,23 +127,34 @@ void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
     const smig_step_t *step = &engine->chain.steps[i];
     const smig_entry_t *entry;
     if (!smig_plan_drifted(step, &survey->state, &entry)) continue;
-    smig_engine_log(engine, SMIG_LOG_WARN, NULL, "the file of step '%s' has changed since it was applied%s%s", step->id,
-                    step->file ? ": " : "", step->file ? step->file : "");
+    smig_engine_log(engine, SMIG_LOG_WARN, NULL,
+                    "the file of step '%s' has changed since it was applied%s%s; put it back as it was, or accept it: "
+                    "smartmigration-lua repair --accept-drift %s",
+                    step->id, step->file ? ": " : "", step->file ? step->file : "", step->id);
   }
 }
 
-bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   forget(survey);
   bool fresh = false;
-  if (smig_plan_needs_fresh(&survey->state) && !look_around(engine, survey, &fresh, error)) {
-    return false;
+  if (smig_plan_needs_fresh(&survey->state)) {
+    if (!look_around(engine, survey, false, error)) return false;
+    fresh = !survey->not_fresh;
   }
   smig_plan_options_t options = plan_options(engine);
-  if (!smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error)) return false;
+  return smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error);
+}
+
+bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  if (!smig_survey_plan(engine, survey, error)) return false;
   if (smig_plan_check_agreement(&engine->chain, &survey->state, &survey->resolved, &survey->mismatch)) return true;
   if (smig_survey_nothing_to_do(survey)) return true;
   smig_error_move(error, &survey->mismatch);
   return false;
+}
+
+bool smig_survey_lock_is_stale(const smig_ledger_state_t *state) {
+  return state->lock.expiry == SMIG_EXPIRY_PAST || smig_holder_proven_dead(state->lock.holder);
 }
 
 bool smig_survey_nothing_to_do(const smig_survey_t *survey) {

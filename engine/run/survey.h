@@ -18,7 +18,10 @@ typedef struct smig_survey {
 void smig_survey_init(smig_survey_t *survey);
 void smig_survey_release(smig_survey_t *survey);
 
-/* Checks the chain and reads the ledger once, into survey->state. */
+/* Reads the ledger once, into survey->state. */
+bool smig_survey_read(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
+
+/* Checks the chain, then reads. */
 bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
 
 /*
@@ -27,8 +30,17 @@ bool smig_survey_load(smig_engine_t *engine, smig_survey_t *survey, smig_error_t
  */
 bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
 
+/* The same without the check whether ledger and chain agree. */
+bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
+
+/* Before a bootstrap: LEDGER_ELSEWHERE when the ledger is stored under another name, in any resource that is given. */
+bool smig_survey_check_elsewhere(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
+
 /* Logs what a person should know of a resolved survey. */
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey);
+
+/* Whether whoever holds the lock is gone, as far as the server's clock and this host can tell. */
+bool smig_survey_lock_is_stale(const smig_ledger_state_t *state);
 
 /* Whether a run would write nothing. */
 bool smig_survey_nothing_to_do(const smig_survey_t *survey);

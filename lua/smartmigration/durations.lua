@@ -22,6 +22,19 @@ function durations.parse(text, or_forever)
   return math.tointeger(digits) * factor
 end
 
+-- An age, which may also be told in days: `90d`. Milliseconds, or nil and a sentence.
+function durations.parse_age(text)
+  local days = text:match "^(%d+)d$"
+  if days and #days <= MOST_DIGITS then
+    return math.tointeger(days) * 24 * UNITS.h
+  end
+  local ms = durations.parse(text)
+  if not ms then
+    return nil, ("'%s' is not an age: write 90d, 12h, 30m, 90s or a number of milliseconds"):format(text)
+  end
+  return ms
+end
+
 -- For people, rounded: "333 ms", "12.3 s", "2m 03s", "1h 02m".
 function durations.format(ms)
   local tenths, seconds, minutes = (ms + 50) // 100, (ms + 500) // 1000, (ms + 30000) // 60000

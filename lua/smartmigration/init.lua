@@ -10,6 +10,7 @@
 local builder = require "smartmigration.builder"
 local core = require "smartmigration.core"
 local loader = require "smartmigration.loader"
+local operations = require "smartmigration.operations"
 local options = require "smartmigration.options"
 local strict = require "smartmigration.strict"
 
@@ -105,6 +106,8 @@ end
 function Migration:status()
   return ready(self):status()
 end
+
+operations.add(Migration, ready)
 
 -- Asks a run to stop; `reason` is a signal's number. The one method that a step or a logger may call.
 function Migration:cancel(reason)

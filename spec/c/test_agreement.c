@@ -59,9 +59,9 @@ static void what_agrees(void) {
          "2.0.0");
 }
 
-/* `violations` is "step_id kind recorded_from recorded_to chain_from chain_to; …" with - for what is missing. */
+/* `restart` and `again` are the versions of the commands that put it right. `violations` is "step_id kind recorded_from recorded_to chain_from chain_to; …" with - for what is missing. */
 static void disagrees(const char *steps, const char *ledger, const char *target, const char *violations,
-                      const char *what) {
+                      const char *what, const char *restart, const char *again) {
   scene_t scene;
   open_scene(&scene, steps, ledger, target);
   CHECK(resolve(&scene, true), ": %s: %s", ledger, scene.error.message);
@@ -79,9 +79,17 @@ static void disagrees(const char *steps, const char *ledger, const char *target,
   }
   CHECK_STR(text->str, violations);
   bson_string_free(text, true);
-  char *message = bson_strdup_printf("the ledger and the chain disagree: %s; put the chain right, or the record with "
-                                     "`repair`, or give another ledger_name if this ledger is another program's",
-                                     what);
+  char *after = again
+                    ? bson_strdup_printf(", and `smartmigration-lua baseline %s --force` after it says that nothing is "
+                                         "to run again",
+                                         again)
+                    : bson_strdup("");
+  char *message =
+      bson_strdup_printf("the ledger and the chain disagree: %s; put the chain right, or the record: "
+                         "`smartmigration-lua baseline %s --force` makes the next run begin there%s; or give "
+                         "another ledger_name if this ledger is another program's",
+                         what, restart, after);
+  bson_free(after);
   check_error(&scene.error, SMIG_LEDGER_CHAIN_MISMATCH, message);
   bson_free(message);
   close_scene(&scene);
@@ -93,17 +101,18 @@ static void what_disagrees(void) {
       three,
       "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("a", "1.0.0", "1.0.5") "}}",
       "2.0.0", "a versions-differ 1.0.0 1.0.5 1.0.0 1.1.0",
-      "step 'a' was applied as 1.0.0 -> 1.0.5 but the chain has it as 1.0.0 -> 1.1.0");
+      "step 'a' was applied as 1.0.0 -> 1.0.5 but the chain has it as 1.0.0 -> 1.1.0", "1.0.0", "1.1.0");
   disagrees(three, "{'currentVersion': '1.1.0', 'steps': {'a': {'fromVersion': '0.9.0', 'status': 'applied'}}}",
             "2.0.0", "a versions-differ 0.9.0 - 1.0.0 1.1.0",
-            "step 'a' was applied as 0.9.0 -> ? but the chain has it as 1.0.0 -> 1.1.0");
+            "step 'a' was applied as 0.9.0 -> ? but the chain has it as 1.0.0 -> 1.1.0", "1.0.0", "1.1.0");
   /* a renamed step: one is unknown, the other not recorded */
   disagrees(
       three,
       "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("old", "1.0.0", "1.1.0") "}}",
       "2.0.0", "old not-in-chain 1.0.0 1.1.0 - -; a not-recorded - - 1.0.0 1.1.0",
       "step 'old' was applied as 1.0.0 -> 1.1.0 but is not in the chain; step 'a' (1.0.0 -> 1.1.0) has no applied "
-      "record although the data is at 1.1.0");
+      "record although the data is at 1.1.0",
+      "1.0.0", "1.1.0");
   /* a step that another branch put below the current version */
   disagrees(
       "a 1.0.0 1.1.0, new 1.1.0 1.1.5, b 1.1.5 1.2.0, c 1.2.0 2.0.0",
@@ -111,34 +120,35 @@ static void what_disagrees(void) {
           "a", "1.0.0", "1.1.0") ", " ENTRY("b", "1.1.0", "1.2.0") "}}",
       "2.0.0", "b versions-differ 1.1.0 1.2.0 1.1.5 1.2.0; new not-recorded - - 1.1.0 1.1.5",
       "step 'b' was applied as 1.1.0 -> 1.2.0 but the chain has it as 1.1.5 -> 1.2.0; step 'new' (1.1.0 -> 1.1.5) "
-      "has no applied record although the data is at 1.2.0");
+      "has no applied record although the data is at 1.2.0",
+      "1.1.0", "1.2.0");
   /* recorded, but only as failed */
   disagrees(three, "{'currentVersion': '1.1.0', 'steps': {'a': {'fromVersion': '1.0.0', 'status': 'failed'}}}", "2.0.0",
             "a not-recorded - - 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0");
+            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0", "1.0.0", "1.1.0");
   /* recording began inside a step that must then have been run */
   disagrees(three, "{'currentVersion': '1.1.0', 'bootstrap': {'version': '1.0.5'}}", "2.0.0",
             "a not-recorded - - 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0");
+            "step 'a' (1.0.0 -> 1.1.0) has no applied record although the data is at 1.1.0", "1.0.0", "1.1.0");
   /* a bridge went over a step that came later */
   disagrees(three,
             "{'currentVersion': '1.2.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY(
                 "a", "1.0.0", "1.1.0") ", " ENTRY("bridge:1.2.0", "1.1.0", "1.2.0") "}}",
             "2.0.0", "b not-recorded - - 1.1.0 1.2.0",
-            "step 'b' (1.1.0 -> 1.2.0) has no applied record although the data is at 1.2.0");
+            "step 'b' (1.1.0 -> 1.2.0) has no applied record although the data is at 1.2.0", "1.1.0", "1.2.0");
   /* about to run again, also over a ledger whose version was lost */
   disagrees(
       three,
       "{'currentVersion': '1.0.0', 'bootstrap': {'version': '1.0.0'}, 'steps': {" ENTRY("b", "1.1.0", "1.2.0") "}}",
       "2.0.0", "b already-applied 1.1.0 1.2.0 1.1.0 1.2.0",
-      "step 'b' (1.1.0 -> 1.2.0) is about to run but was applied as 1.1.0 -> 1.2.0 already");
+      "step 'b' (1.1.0 -> 1.2.0) is about to run but was applied as 1.1.0 -> 1.2.0 already", "1.0.0", NULL);
   disagrees(three, "{'currentVersion': null, 'steps': {" ENTRY("a", "1.0.0", "1.1.0") "}}", "1.1.0",
             "a already-applied 1.0.0 1.1.0 1.0.0 1.1.0",
-            "step 'a' (1.0.0 -> 1.1.0) is about to run but was applied as 1.0.0 -> 1.1.0 already");
+            "step 'a' (1.0.0 -> 1.1.0) is about to run but was applied as 1.0.0 -> 1.1.0 already", "1.0.0", NULL);
   /* a foreign ledger's id, kept on one line */
   disagrees(three, "{'currentVersion': '1.0.0', 'steps': {" ENTRY("x\\ny", "1.0.0", "1.1.0") "}}", "2.0.0",
-            "x\ny not-in-chain 1.0.0 1.1.0 - -",
-            "step 'x\\x0ay' was applied as 1.0.0 -> 1.1.0 but is not in the chain");
+            "x\ny not-in-chain 1.0.0 1.1.0 - -", "step 'x\\x0ay' was applied as 1.0.0 -> 1.1.0 but is not in the chain",
+            "1.0.0", NULL);
 }
 
 static void many_violations_are_counted(void) {

@@ -65,11 +65,14 @@ static void locking_survives_lost_answers(void) {
 
 static void stamps_survive_lost_answers(void) {
   smig_entry_write_t done = applied("a"), dotted = applied("a.b");
+  const char *const removed[] = {"a", NULL};
   const smig_ledger_change_t changes[] = {
       {.finished = &done, .current_version = "1.1.0"},
       {.finished = &done, .current_version = "1.1.0", .release = true},
       {.finished = &dotted, .current_version = "1.1.0", .release = true},
       {.bootstrap_mode = "chain-start", .bootstrap_version = "1.0.0", .release = true},
+      {.remove_entries = removed, .current_version = "1.1.0", .release = true},
+      {.clear_all_checkpoints = true, .release = true},
       {.release = true}};
   for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
     for (int carried_out = 0; carried_out < 2; carried_out++) {
@@ -101,6 +104,48 @@ static void an_unanswered_stamp_that_never_landed_is_lost(void) {
   CHECK_STR(error.details ? at(error.details, "holder") : NULL, "thief");
   heal();
   tear_down();
+}
+
+/* A release does not make a change that is not in the ledger a success. */
+static void an_unanswered_repair_that_never_landed_is_lost(void) {
+  const char *const removed[] = {"a", NULL};
+  const smig_ledger_change_t changes[] = {
+      {.remove_entries = removed, .current_version = "1.0.0", .release = true},
+      {.bootstrap_mode = "baseline", .bootstrap_version = "1.0.0", .current_version = "1.0.0", .release = true},
+      {.accept_checksum_of = "a", .accepted_checksum = "sha256:11", .release = true},
+      {.clear_checkpoints_of = "a", .release = true},
+      {.clear_all_checkpoints = true, .release = true}};
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    for (int landed = 0; landed < 2; landed++) {
+      set_up_faulty();
+      CHECK(try_lock());
+      bson_t *before = bson_new_from_json(
+          (const uint8_t *)"{\"currentVersion\": \"1.1.0\", \"lock\": {\"holder\": \"thief\"},"
+                           "\"steps\": {\"a\": {\"status\": \"applied\", \"checksum\": \"sha256:00\"}},"
+                           "\"checkpoints\": {\"a\": {\"k\": 1}}}",
+          -1, NULL);
+      bson_t after = BSON_INITIALIZER;
+      smig_edits_t edits = SMIG_EDITS_INIT;
+      if (landed) smig_edits_of_change(&edits, &changes[i], &lease, "2026-01-01T00:00:00.000Z");
+      smig_edits_set_utf8(&edits, "thief", "lock", "holder", NULL);
+      bson_destroy(&after);
+      smig_edits_apply(&edits, before, &after);
+      mongo_plant(&after);
+      smig_edits_release(&edits);
+      bson_destroy(&after);
+      bson_destroy(before);
+      lose_connection("update", LOSSES);
+      bool ok = ledger->ops->commit(ledger, &lease, &changes[i], &error);
+      if (landed) {
+        CHECK_OK(ok, error);
+      } else {
+        CHECK_FAILS(ok, error, SMIG_LOCK_LOST);
+        CHECK(error.details && strstr(at(error.details, "landed"), "false"), ": change %zu", i);
+      }
+      heal();
+      tear_down();
+    }
+  }
 }
 
 /* An earlier try landed, and then somebody took the lock: what the ledger shows decides. */
@@ -182,6 +227,7 @@ int main(void) {
   RUN(locking_survives_lost_answers);
   RUN(stamps_survive_lost_answers);
   RUN(an_unanswered_stamp_that_never_landed_is_lost);
+  RUN(an_unanswered_repair_that_never_landed_is_lost);
   RUN(a_stamp_that_landed_before_the_lock_was_lost_is_told);
   RUN(a_refusal_after_a_lost_answer_leaves_the_outcome_unknown);
   RUN(a_lock_on_a_corrupt_ledger_is_given_back);

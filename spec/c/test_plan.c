@@ -128,7 +128,8 @@ static void unversioned_data_can_be_refused(void) {
   CHECK_STR(detail(&scene.error, "assumed_version"), "1.0.0");
   check_error(&scene.error, SMIG_UNVERSIONED_DATA,
               "there is data but the ledger records no version, and unversioned_data = \"refuse\" forbids to assume "
-              "1.0.0; say what version the data has with `baseline VERSION`, or set unversioned_data = \"assume\"");
+              "1.0.0; say what version the data has with `smartmigration-lua baseline VERSION`, or set "
+              "unversioned_data = \"assume\"");
   close_scene(&scene);
   open_scene(&scene, "", NULL, "2.0.0");
   scene.options.refuse_unversioned = true;

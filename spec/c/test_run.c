@@ -1,5 +1,6 @@
 /* The run over the ledger in memory, through the public API: results, records, failures, stops, bootstraps, writes. */
 #include "check.h"
+#include "details.h"
 #include "engine.h"
 #include "memory_ledger.h"
 
@@ -140,6 +141,14 @@ static void a_failure_is_recorded_and_says_what_was_done(void) {
   CHECK_STR(bson_iter_utf8(&found, NULL), "a");
   CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "result.steps_not_run.0.id", &found));
   CHECK_STR(bson_iter_utf8(&found, NULL), "c");
+  CHECK_STR(detail(&error, "result.steps_failed.0.id"), "b");
+  CHECK_STR(detail(&error, "result.steps_failed.0.from_version"), "1.1.0");
+  CHECK_STR(detail(&error, "result.steps_failed.0.to_version"), "1.2.0");
+  CHECK_STR(detail(&error, "result.steps_failed.0.status"), "failed");
+  CHECK(detail(&error, "result.steps_failed.0.started_at")[0] == '2');
+  CHECK(detail(&error, "result.steps_failed.0.finished_at")[0] == '2');
+  CHECK_STR(detail(&error, "result.steps_failed.0.error.code"), "DuplicateKey");
+  CHECK(!bson_iter_init(&iter, error.details) || !bson_iter_find_descendant(&iter, "result.steps_failed.1", &found));
   CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "cause.code", &found));
   CHECK_STR(bson_iter_utf8(&found, NULL), "DuplicateKey");
   smig_error_release(&error);
@@ -379,6 +388,20 @@ static void options_are_checked_in_order(void) {
       {{.lock_ttl_ms = 1000, .target_version = "1.0.0", .mongo.uri = "mongodb://localhost/a", .ledger_backend = "s3"},
        SMIG_LEDGER_BACKEND_MISMATCH,
        "s3"},
+      {{.lock_ttl_ms = 1000, .s3_lock = "x"}, SMIG_INVALID_OPTIONS, "s3_lock must be \"exclusive\" or \"best-effort\""},
+      {{.lock_ttl_ms = 1000, .s3.endpoint = "http://127.0.0.1:1"}, SMIG_INVALID_OPTIONS, "s3.bucket"},
+      {{.lock_ttl_ms = 1000, .s3.bucket = "uploads"}, SMIG_INVALID_OPTIONS, "at least 5000"},
+      {{.lock_ttl_ms = 1000, .mongo.uri = "mongodb://localhost/a", .s3.bucket = "uploads", .ledger_backend = "s3"},
+       SMIG_INVALID_OPTIONS,
+       "at least 5000"},
+      {{.lock_ttl_ms = 5000, .s3.bucket = "uploads"}, SMIG_MISSING_TARGET_VERSION, "target"},
+      {{.lock_ttl_ms = 1000, .target_version = "1.0.0", .s3.bucket = "uploads", .ledger_backend = "mongo"},
+       SMIG_LEDGER_BACKEND_MISMATCH,
+       "\"mongo\" needs a MongoDB URI"},
+      {{.lock_ttl_ms = 5000, .target_version = "1.0.0", .s3.bucket = "uploads", .s3.endpoint = "http://10.0.0.1"},
+       SMIG_INVALID_OPTIONS,
+       "insecure"},
+      {{.lock_ttl_ms = 5000, .target_version = "1.0.0", .s3.bucket = ""}, SMIG_INVALID_OPTIONS, "s3.bucket"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     smig_error_t error = SMIG_ERROR_INIT;

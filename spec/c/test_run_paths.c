@@ -4,6 +4,7 @@
  */
 #include "check.h"
 #include "details.h"
+#include "edits.h"
 #include "engine.h"
 #include "memory_ledger.h"
 #include "secrets.h"
@@ -26,8 +27,9 @@ static struct {
   void (*after_acquire)(void);
   void (*after_commit)(const smig_ledger_change_t *change);
   void (*end_commands)(smig_commands_left_t *left);
+  bool (*history)(smig_error_t *error);
 } on;
-static int acquires, commits, releases;
+static int acquires, commits, releases, begun, finished;
 
 static smig_ledger_t *below(smig_ledger_t *self) {
   return ((layer_t *)self)->below;
@@ -68,12 +70,15 @@ static bool end_commands(smig_ledger_t *self, const smig_lease_t *lease, smig_co
   return ok;
 }
 
-static bool is_fresh(smig_ledger_t *self, const char *const *scope, bool *fresh, char **why, smig_error_t *error) {
-  return below(self)->ops->is_fresh(below(self), scope, fresh, why, error);
+static bool history_begin(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document, smig_error_t *error) {
+  begun++;
+  return (!on.history || on.history(error)) && below(self)->ops->history_begin(below(self), lease, document, error);
 }
 
-static bool check_elsewhere(smig_ledger_t *self, char **others, smig_error_t *error) {
-  return below(self)->ops->check_elsewhere(below(self), others, error);
+static bool history_finish(smig_ledger_t *self, const smig_lease_t *lease, const bson_t *document,
+                           smig_error_t *error) {
+  finished++;
+  return (!on.history || on.history(error)) && below(self)->ops->history_finish(below(self), lease, document, error);
 }
 
 static smig_ledger_t *reopen(smig_ledger_t *self, int64_t ttl_ms, smig_error_t *error) {
@@ -90,8 +95,8 @@ static const smig_ledger_ops_t layer_ops = {.load = load,
                                             .acquire = acquire,
                                             .commit = commit,
                                             .end_commands = end_commands,
-                                            .is_fresh = is_fresh,
-                                            .check_elsewhere = check_elsewhere,
+                                            .history_begin = history_begin,
+                                            .history_finish = history_finish,
                                             .reopen = reopen,
                                             .free = layer_free};
 
@@ -120,14 +125,15 @@ static bool up(smig_ctx_t *ctx, void *user, smig_error_t *unused) {
 static void open_scene(int64_t wait_ms, smig_up_fn handler) {
   static const char *const ids[] = {"a", "b", "c"}, *const versions[] = {"1.0.0", "1.1.0", "1.2.0", "1.3.0"};
   memset(&on, 0, sizeof on);
-  acquires = commits = releases = 0;
+  acquires = commits = releases = begun = finished = 0;
   calls[0] = logged[0] = 0;
   atomic_store(&waits, false);
   error = (smig_error_t)SMIG_ERROR_INIT;
   store = smig_memory_store_new();
   layer_t *layer = bson_malloc0(sizeof *layer);
   layer->below = smig_memory_ledger_new(store);
-  layer->base = (smig_ledger_t){&layer_ops, layer->below->place, layer->below->comment_prefix};
+  layer->base =
+      (smig_ledger_t){.ops = &layer_ops, .place = layer->below->place, .comment_prefix = layer->below->comment_prefix};
   smig_options_t options = SMIG_OPTIONS_INIT;
   options.target_version = "1.3.0";
   options.lock_wait_ms = wait_ms;
@@ -187,6 +193,14 @@ static void run_badly(smig_code_t code, size_t applied, size_t not_run) {
   CHECK(error.code == code, "%s: %s", error.name, error.message);
   CHECK(count_of("result.steps_applied") == applied, "%zu", count_of("result.steps_applied"));
   CHECK(count_of("result.steps_not_run") == not_run, "%zu", count_of("result.steps_not_run"));
+  /* Every planned step stands in one list; where there is no plan in none. */
+  size_t ended = applied + not_run ? 3 - applied - not_run : 0;
+  CHECK(count_of("result.steps_failed") == ended, "%zu", count_of("result.steps_failed"));
+  if (!ended) return;
+  CHECK_STR(detail(&error, "result.steps_failed.0.status"), code == SMIG_STEP_FAILED ? "failed" : "interrupted");
+  CHECK(detail(&error, "result.steps_failed.0.started_at") && detail(&error, "result.steps_failed.0.finished_at"));
+  CHECK_STR(detail(&error, "result.steps_failed.0.error.code"),
+            code == SMIG_STEP_FAILED ? detail(&error, "cause.code") : error.name);
 }
 
 static void check_given_back(void) {
@@ -217,7 +231,7 @@ static void while_the_lock_is_taken(void) {
   check_given_back();
   CHECK(commits == 1);
   CHECK_STR(calls, "");
-  CHECK_STR(stored("currentVersion"), "(missing)");
+  CHECK_STR(stored("currentVersion"), "null");
   close_scene();
 }
 
@@ -532,6 +546,88 @@ static void secrets_reach_neither_the_error_nor_the_ledger(void) {
   close_scene();
 }
 
+static bool history_fails(smig_error_t *to) {
+  smig_error_set(to, SMIG_LEDGER_IO, "no room for history");
+  return false;
+}
+
+static void a_history_that_cannot_be_written_is_a_warning(void) {
+  smig_result_t *result = NULL;
+  open_scene(0, up);
+  on.history = history_fails;
+  CHECK(smig_engine_run(engine, &result, &error), ": %s", error.message);
+  CHECK_STR(calls, "abc");
+  CHECK(begun == 1 && finished == 1);
+  const char *said = strstr(logged, "the history of this run could not be written: no room for history\n");
+  CHECK(said && !strstr(strchr(said, '\n'), "could not be written"), ": %s", logged);
+  smig_result_free(result);
+  /* Nothing to do: nothing to write. */
+  CHECK(smig_engine_run(engine, &result, &error));
+  CHECK(begun == 1 && finished == 1);
+  smig_result_free(result);
+  close_scene();
+}
+
+static bool loses_the_lock(smig_ctx_t *ctx, void *user, smig_error_t *to) {
+  (void)user;
+  bson_t data, stolen;
+  smig_edits_t edits = SMIG_EDITS_INIT;
+  smig_memory_store_get(store, &data);
+  smig_edits_set_utf8(&edits, "thief", "lock", "holder", NULL);
+  smig_edits_apply(&edits, &data, &stolen);
+  smig_memory_store_set(store, &stolen);
+  smig_edits_release(&edits);
+  bson_destroy(&stolen);
+  bson_destroy(&data);
+  while (smig_ctx_check(ctx, to)) smig_clock_sleep_ms(10);
+  return false;
+}
+
+static void a_run_that_lost_its_lock_sends_no_history(void) {
+  smig_result_t *result = NULL;
+  bson_t list = BSON_INITIALIZER, report;
+  open_scene(0, loses_the_lock);
+  CHECK(!smig_engine_run(engine, &result, &error) && error.code == SMIG_LOCK_LOST, ": %s", error.message);
+  CHECK(begun == 1 && finished == 0);
+  smig_ledger_t *ledger = smig_memory_ledger_new(store);
+  CHECK(ledger->ops->history_list(ledger, &list, NULL) && bson_has_field(&list, "0.run"));
+  CHECK(!bson_has_field(&list, "0.finishedAt"));
+  bson_destroy(&list);
+  smig_options_t options = SMIG_OPTIONS_INIT;
+  options.target_version = "1.3.0";
+  smig_engine_t *reader = smig_engine_new_with_ledger(&options, ledger, NULL);
+  bson_iter_t iter, status;
+  CHECK(smig_engine_history(reader, &report, NULL));
+  CHECK(bson_iter_init(&iter, &report) && bson_iter_find_descendant(&iter, "runs.0.status", &status));
+  CHECK_STR(bson_iter_utf8(&status, NULL), "interrupted");
+  bson_destroy(&report);
+  smig_engine_free(reader);
+  close_scene();
+}
+
+static void a_command_without_a_ledger_says_so(void) {
+  smig_options_t options = SMIG_OPTIONS_INIT;
+  options.target_version = "1.3.0";
+  options.offline = true;
+  smig_engine_t *offline = smig_engine_new(&options, &error);
+  bson_t report;
+  CHECK(!smig_engine_history(offline, &report, &error));
+  check_error(&error, SMIG_NO_RESOURCES, "the engine was made offline: it can only check the chain");
+  bson_destroy(&report);
+  CHECK(!smig_engine_prune_history(offline, 0, &report, &error) && error.code == SMIG_NO_RESOURCES);
+  smig_error_release(&error);
+  bson_destroy(&report);
+  CHECK(!smig_engine_unlock(offline, NULL, &report, &error) && error.code == SMIG_NO_RESOURCES);
+  smig_error_release(&error);
+  bson_destroy(&report);
+  CHECK(!smig_engine_checkpoints(offline, NULL, true, &report, NULL));
+  bson_destroy(&report);
+  CHECK(!smig_engine_baseline(offline, NULL, false, &report, &error) && error.code == SMIG_INVALID_VERSION);
+  smig_error_release(&error);
+  bson_destroy(&report);
+  smig_engine_free(offline);
+}
+
 int main(void) {
   RUN(before_the_run);
   RUN(while_the_lock_is_taken);
@@ -552,6 +648,9 @@ int main(void) {
   RUN(an_unreadable_expiry_that_moves_is_life);
   RUN(an_error_that_a_handler_got_over_is_freed);
   RUN(whoever_wants_no_error_gets_none);
+  RUN(a_history_that_cannot_be_written_is_a_warning);
+  RUN(a_run_that_lost_its_lock_sends_no_history);
+  RUN(a_command_without_a_ledger_says_so);
   RUN(secrets_reach_neither_the_error_nor_the_ledger);
   return check_done();
 }

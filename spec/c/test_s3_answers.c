@@ -530,6 +530,26 @@ static void a_stalled_body_is_a_timeout(void) {
   end();
 }
 
+static void *release_later(void *nothing) {
+  smig_clock_sleep_ms(3000);
+  script_release(&server);
+  return nothing;
+}
+
+/* A server that copies gigabytes says nothing meanwhile: longer than a stall is allowed to be elsewhere. */
+static void silence_may_be_work(void) {
+  begin(&(script_answer_t){.text = GOOD, .hold = true}, 1);
+  client->stall_s = 1;
+  pthread_t thread;
+  pthread_create(&thread, NULL, release_later, NULL);
+  smig_s3_request_t copy = s3_request("copy", "PUT", "bucket", "k");
+  copy.error_in_200 = true;
+  CHECK(s3_status(client, &copy) == 200);
+  CHECK(script_requests(&server) == 1);
+  pthread_join(thread, NULL);
+  end();
+}
+
 static void shut(smig_guard_t *guard) {
   smig_error_t reason = SMIG_ERROR_INIT;
   smig_error_set(&reason, SMIG_LOCK_LOST, "shut by the test");
@@ -700,9 +720,7 @@ static void the_environment_names_an_endpoint(void) {
 }
 
 int main(void) {
-  unsetenv("AWS_REGION");
-  unsetenv("AWS_ENDPOINT_URL_S3");
-  unsetenv("AWS_ENDPOINT_URL");
+  s3_forget_environment();
   RUN(a_refusal_tells_all);
   RUN(a_status_without_a_body_has_a_code);
   RUN(a_proxys_page_is_no_missing_key);
@@ -730,6 +748,7 @@ int main(void) {
   RUN(a_limit_ends_all_tries);
   RUN(a_wait_beyond_the_limit_is_not_begun);
   RUN(a_stalled_body_is_a_timeout);
+  RUN(silence_may_be_work);
   RUN(the_guard_ends_what_is_under_way);
   RUN(endpoints_are_checked);
   RUN(options_are_checked);

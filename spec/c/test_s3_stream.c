@@ -177,6 +177,43 @@ static void what_has_no_etag_begins_anew(void) {
   end();
 }
 
+/* But not without end: nothing is gained by a body that always breaks off. */
+static void what_begins_anew_is_given_up(void) {
+  script_answer_t answers[8];
+  for (int i = 0; i < 8; i++)
+    answers[i] =
+        (script_answer_t){.text = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", .filler = 600, .close = true};
+  begin(answers, 8);
+  smig_error_t error = SMIG_ERROR_INIT;
+  smig_s3_request_t get = s3_get("bucket", "k");
+  s3_fails(client, &get, "NetworkError", &error);
+  CHECK(script_requests(&server) == 5 && detail_number(&error, "tries") == 5);
+  smig_error_release(&error);
+  end();
+}
+
+static void lengths_that_cannot_be(void) {
+  static const char *const texts[] = {
+      "HTTP/1.1 206 Partial\r\n" ETAG "Content-Range: bytes 9223372036854775807-9223372036854775807/1\r\n"
+      "Content-Length: 9\r\n\r\nbody",
+      "HTTP/1.1 206 Partial\r\n" ETAG "Content-Range: bytes -5--9/1\r\nContent-Length: 9\r\n\r\nbody",
+      "HTTP/1.1 200 OK\r\n" ETAG "Content-Length: 9223372036854775807\r\n\r\nbody"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    script_answer_t answers[8];
+    for (int n = 0; n < 8; n++) answers[n] = (script_answer_t){.text = texts[i], .close = true};
+    begin(answers, 8);
+    smig_error_t error = SMIG_ERROR_INIT;
+    smig_s3_response_t response;
+    smig_s3_request_t get = s3_get("bucket", "k");
+    get.has_sink = true;
+    get.sink = open("/dev/null", O_WRONLY);
+    CHECK(!smig_s3_perform(client, &get, &response, &error));
+    close(get.sink);
+    smig_error_release(&error);
+    end();
+  }
+}
+
 static void a_stream_without_etag_cannot_be_taken_up(void) {
   begin(
       &(script_answer_t){
@@ -289,7 +326,10 @@ static void lengths_are_what_was_said(void) {
 static void a_stream_rests_until_it_is_read(void) {
   enum { TOTAL = 32 << 20 };
   static const char text[] = "HTTP/1.1 200 OK\r\n" ETAG "Content-Length: 33554432\r\n\r\n";
-  begin((script_answer_t[]){{.text = text, .filler = TOTAL}, {.text = text, .filler = TOTAL}}, 2);
+  begin((script_answer_t[]){{.text = text, .filler = TOTAL},
+                            {.text = text, .filler = TOTAL},
+                            {.text = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"}},
+        3);
   smig_error_t error = SMIG_ERROR_INIT;
   smig_s3_request_t get = s3_get("bucket", "k");
   smig_s3_exchange_t *one = open_stream(&get), *other = open_stream(&get);
@@ -301,8 +341,30 @@ static void a_stream_rests_until_it_is_read(void) {
   CHECK(smig_s3_read(one, piece, sizeof piece, &got, &error) && got == sizeof piece);
   check_filler(piece, got, 0);
   CHECK(read_all(other, 300000, &error) == TOTAL); /* one does not wait for the other */
-  smig_s3_abandon(one);
+  smig_s3_abandon(one);                            /* while it rests */
   smig_s3_abandon(other);
+  check_body(client, &get, "body");
+  end();
+}
+
+/* A scheduler waits by readable and drives; it reads only what is there. */
+static void a_stream_goes_on_by_driving_alone(void) {
+  enum { TOTAL = 4 << 20 };
+  begin(&(script_answer_t){.text = "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n", .filler = TOTAL}, 1);
+  smig_error_t error = SMIG_ERROR_INIT;
+  smig_s3_request_t get = s3_get("bucket", "k");
+  smig_s3_exchange_t *stream = open_stream(&get);
+  int64_t until = smig_clock_mono_ms() + 20000;
+  char piece[70000];
+  long total = 0;
+  for (size_t got = 1; got && smig_clock_mono_ms() < until;) {
+    while (!smig_s3_readable(stream) && smig_clock_mono_ms() < until) smig_s3_drive(client, 100);
+    if (!smig_s3_readable(stream) || !smig_s3_read(stream, piece, sizeof piece, &got, &error)) break;
+    check_filler(piece, got, total);
+    total += (long)got;
+  }
+  CHECK(total == TOTAL, ": %ld", total);
+  smig_s3_abandon(stream);
   end();
 }
 
@@ -382,17 +444,21 @@ static void a_refusal_of_a_stream_is_told_by_finish(void) {
 }
 
 int main(void) {
+  s3_forget_environment();
   RUN(a_body_in_memory_is_taken_up);
   RUN(a_body_to_a_file_is_taken_up);
   RUN(a_stream_is_taken_up);
   RUN(a_range_is_taken_up_within_itself);
   RUN(what_has_no_etag_begins_anew);
+  RUN(what_begins_anew_is_given_up);
+  RUN(lengths_that_cannot_be);
   RUN(a_stream_without_etag_cannot_be_taken_up);
   RUN(the_rest_must_be_of_the_same_object);
   RUN(progress_counts_the_tries_anew);
   RUN(a_body_to_memory_has_a_bound);
   RUN(lengths_are_what_was_said);
   RUN(a_stream_rests_until_it_is_read);
+  RUN(a_stream_goes_on_by_driving_alone);
   RUN(a_sink_that_cannot_be_written_is_an_error);
   RUN(the_guard_ends_a_stream);
   RUN(the_limit_ends_a_stream);

@@ -29,6 +29,13 @@ function support.bucket()
   return client:bucket(store:bucket()), store, client
 end
 
+-- A proxy before the shared server, a client that knows it alone, and a handle of the bucket by that way.
+function support.by_proxy(bucket)
+  local proxy = require("spec.support.s3_proxy").start()
+  local client = support.client(proxy)
+  return proxy, client, client:bucket(bucket.name)
+end
+
 -- A file with these bytes, removed by `clean`.
 local paths = {}
 

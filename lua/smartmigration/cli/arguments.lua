@@ -38,6 +38,18 @@ local function belongs(setting, command)
   return false
 end
 
+-- What each flag means for a command: two commands may have one flag for settings of their own.
+local function by_flag(command)
+  local found = {}
+  for _, setting in ipairs(settings) do
+    local flag = setting.flag
+    if flag and (not found[flag] or setting.commands and belongs(setting, command)) then
+      found[flag] = setting
+    end
+  end
+  return found
+end
+
 -- The option names that may occur among the words: whole long ones, and each letter of short ones.
 local function mentioned(words)
   local names = {}
@@ -56,13 +68,14 @@ end
 -- Argument and options by name. Every option is accepted here; whose it is is checked afterwards, for a better message.
 -- argparse is told of the mentioned options only (and of --help, so that it knows what an option looks like): declaring all
 -- of them took longer than a no-op run may.
-local function parse(words)
+local function parse(words, command)
   local parser = require "argparse"():add_help(false)
   parser:argument("words"):args "*"
-  local flags, given = {}, mentioned(words)
+  local flags, given, meant = {}, mentioned(words), by_flag(command)
   for _, setting in ipairs(settings) do
     flags[#flags + 1] = setting.flag
-    if setting.flag and (given[setting.flag] or given[setting.short] or setting.name == "help") then
+    local is_given = given[setting.flag] or given[setting.short] or setting.name == "help"
+    if setting.flag and meant[setting.flag] == setting and is_given then
       local names = (setting.short and setting.short .. " " or "") .. setting.flag
       local is_switch = setting.kind == "switch" or setting.kind == "flag"
       local option = is_switch and parser:flag(names) or parser:option(names)
@@ -110,22 +123,26 @@ local function settle(plain, options)
   elseif not commands.by_name[command] then
     refuse(nil, "unknown command%s%s", shown(command), command_like(command))
   end
-  local most = commands.by_name[command].argument and 2 or 1
+  local known = commands.by_name[command]
+  local most = known.argument and 1 + (known.most or 1) or 1
   if #plain > most then
     refuse(command, "'%s' does not take the argument%s", command, shown(plain[most + 1]))
   end
-  local topic = plain[2]
-  if topic and not commands.by_name[topic] then
-    refuse(nil, "there is no command%s to explain%s", shown(topic), command_like(topic))
-  end
   check_ownership(command, options)
-  if options.help then
-    return { command = "help", topic = topic or command, options = options }
+  if command == "help" or options.help then
+    local topic = command == "help" and plain[2] or command
+    if not commands.by_name[topic] then
+      refuse(nil, "there is no command%s to explain%s", shown(topic), command_like(topic))
+    end
+    return { command = "help", topic = (plain[2] or options.help) and topic or nil, options = options }
   end
-  return { command = command, topic = topic, options = options }
+  if known.required and not plain[2] then
+    refuse(command, "'%s' needs an argument: %s", command, known.argument)
+  end
+  return { command = command, arguments = table.move(plain, 2, #plain, 1, {}), options = options }
 end
 
--- { command, topic, options = { setting name = text, or true for a switch } }
+-- { command, arguments (plain words), topic (of help), options = { setting name = text, or true for a switch } }
 function arguments.parse(words)
   if #words == 1 and (words[1] == "--version" or words[1] == "-v") then
     return settle({ "version" }, {}) -- what every program answers
@@ -137,9 +154,10 @@ function arguments.parse(words)
   if not has_options then
     return settle(words, {})
   end
-  local options, problem = parse(words)
+  local command = guess(words)
+  local options, problem = parse(words, command)
   if not options then
-    refuse(guess(words), "%s", problem)
+    refuse(command, "%s", problem)
   end
   local plain = options.words
   options.words = nil

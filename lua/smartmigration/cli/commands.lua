@@ -15,7 +15,8 @@ Shows the steps that a run would take and the version after it. Writes nothing a
     examples = { "smartmigration-lua plan", "smartmigration-lua plan --exit-code; [ $? = 10 ] && echo 'steps are pending'" } },
   { name = "status", summary = "show version, lock and steps",
     text = [[
-Shows the version of the data, who holds the lock, and each step: applied, running, failed, interrupted or pending.
+Shows the version of the data, who holds the lock, and each step: applied, running, failed, interrupted,
+pending, or skipped, which will never run: it leads no further than a fresh install or a baseline began.
 Needs read rights only, so it serves as start-up probe and in init containers: they wait until somebody has migrated.]],
     examples = {
       "smartmigration-lua status",
@@ -27,6 +28,40 @@ Needs read rights only, so it serves as start-up probe and in init containers: t
 Loads every file, checks the chain, and compares chain and checksums with what the ledger recorded. A step whose file
 changed after it was applied, or that the ledger contradicts, gives exit code 6.]],
     examples = { "smartmigration-lua validate", "smartmigration-lua validate --offline" } },
+  { name = "history", summary = "show what ran, when, and with what error",
+    text = [[
+Shows every run and every change an operator made: when, how long, by whom and on which host, each step with the
+documents it touched, and the error it ended with. Only reads. --prune-older-than removes what began longer ago.]],
+    examples = { "smartmigration-lua history", "smartmigration-lua history --prune-older-than 90d" } },
+  { name = "baseline", summary = "record which version the data has", argument = "VERSION", required = true,
+    text = [[
+Records that the data is at VERSION, a version at which a step begins or ends, without running anything. Over a version
+that is recorded already it needs --force; records of steps above VERSION are removed, so that the next run begins there.]],
+    examples = { "smartmigration-lua baseline 1.2.0", "smartmigration-lua baseline 1.1.0 --force" } },
+  { name = "repair", summary = "correct the record of a step, or run it once more",
+    text = [[
+Takes exactly one of its options. --mark-applied records the next planned step as applied, --mark-pending takes back the
+last one that was applied; neither runs anything. --accept-drift records that an applied step's file was changed on
+purpose. --rerun runs an applied step once more; its record and the version stay as they are until it succeeds.]],
+    examples = {
+      "smartmigration-lua repair --mark-applied lowercase-emails",
+      "smartmigration-lua repair --rerun lowercase-emails",
+    } },
+  { name = "unlock", summary = "free the lock of a run that is gone",
+    text = [[
+Frees a stale lock: its time has run out, or its process is gone from this host. A live one is freed only with --force
+and the whole holder string that `status` shows: its commands on the server are ended, until the time to live that it
+was granted has run out. Whoever held the lock is refused from then on.]],
+    examples = {
+      "smartmigration-lua unlock",
+      "smartmigration-lua unlock --force \"$(smartmigration-lua status --json | jq -r .lock.holder)\"",
+    } },
+  { name = "checkpoint", summary = "look into and clear the checkpoints of steps", argument = "list|show|clear [STEP]",
+    required = true, most = 2,
+    text = [[
+`list` shows the keys of the checkpoints that steps have left, `show` their values too, `clear` removes them, so that the
+step begins anew with its next run. STEP is a step's id; without it every step is meant.]],
+    examples = { "smartmigration-lua checkpoint list", "smartmigration-lua checkpoint clear reorganize-uploads" } },
   { name = "version", summary = "show the version", text = "Shows the version of this program.",
     examples = { "smartmigration-lua version", "smartmigration-lua version --verbose --json" } },
   { name = "help", summary = "explain a command", text = "Explains this program, or the command that is named.",

@@ -75,7 +75,7 @@ function help.general()
     "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
-    lines[#lines + 1] = ("  %-10s%s"):format(command.name, command.summary)
+    lines[#lines + 1] = ("  %-12s%s"):format(command.name, command.summary)
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"
@@ -92,7 +92,7 @@ end
 
 function help.command(name)
   local command = commands.by_name[name]
-  local argument = command.argument and " [" .. command.argument .. "]" or ""
+  local argument = command.argument and (command.required and " %s" or " [%s]"):format(command.argument) or ""
   local lines = {
     ("smartmigration-lua %s - %s"):format(name, command.summary), "",
     ("Usage: smartmigration-lua %s%s [options]"):format(name, argument),

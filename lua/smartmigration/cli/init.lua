@@ -39,7 +39,8 @@ local function report(fault, current, words)
     return
   end
   if current then
-    fault.help = fault.code == "INVALID_OPTIONS" and "smartmigration-lua help " .. current.request.command
+    local of_usage = fault.code == "INVALID_OPTIONS" and not fault.details.reason
+    fault.help = of_usage and "smartmigration-lua help " .. current.request.command
     fault.checkpoints = current.checkpoints
   end
   local style = current and current.err

@@ -54,17 +54,28 @@ function session:settings()
   return self.values
 end
 
--- The migration object with the folder's steps; `changes` are options of `smartmigration.new` to set besides. It is
--- closed with the session.
-function session:open(changes)
+-- The migration object with the folder's steps, or `without_steps`; `changes` are options of `smartmigration.new` to set
+-- besides. It is closed with the session.
+function session:open(changes, without_steps)
   local values = self:settings()
   local options = config.engine_options(values, self:log())
   for name, value in pairs(changes or {}) do
     options[name] = value
   end
   self.migration = require("smartmigration").new(options)
-  self.migration:load(values.migrations)
+  if not without_steps then
+    self.migration:load(values.migrations)
+  end
   return self.migration
+end
+
+-- The same for a command of an operator: it does not wait for the lock unless --lock-wait says so, and a signal stops it.
+function session:open_for_operator(without_steps)
+  local values = self:settings()
+  local wait_ms = self.options.lock_wait_ms and values.lock_wait_ms or 0
+  local migration = self:open({ lock = { ttl_ms = values.lock_ttl_ms, wait_ms = wait_ms } }, without_steps)
+  process.handle_signals(migration, self:talks_to_person())
+  return migration
 end
 
 function session:__close()

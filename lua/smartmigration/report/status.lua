@@ -5,7 +5,7 @@ local text = require "smartmigration.text"
 
 local report = {}
 
-local COLORS = { applied = "green", running = "cyan", failed = "red", interrupted = "yellow", pending = "dim" }
+local COLORS = { applied = "green", running = "cyan", failed = "red", interrupted = "yellow", pending = "dim", skipped = "dim" }
 
 local function check_line(status, style)
   if status.check == "up-to-date" then
@@ -74,8 +74,10 @@ end
 function report.validation(found, style)
   local lines = {}
   for _, drift in ipairs(found.drift or {}) do
-    lines[#lines + 1] = ("%s: %s was changed after it was applied; put the file back as it was%s"):format(
-      style:paint("red", "drift"), text.escape(drift.id), drift.file and " (" .. text.escape(drift.file) .. ")" or "")
+    local id = text.escape(drift.id)
+    lines[#lines + 1] = ("%s: %s was changed after it was applied; put the file back as it was%s, or accept it: "
+      .. "smartmigration-lua repair --accept-drift %s"):format(style:paint("red", "drift"), id,
+      drift.file and " (" .. text.escape(drift.file) .. ")" or "", id)
   end
   if #lines == 0 then
     lines[1] = ("%d step%s, chain %s -> %s is sound."):format(found.steps, found.steps == 1 and "" or "s",

@@ -1,8 +1,8 @@
 /*
  * "did you mean": the nearest of some names.
- * Users: classes (method names), options, ctx. Pure but for memory, which it frees.
+ * Users: run/ (ids of steps), the bindings (methods, options). Pure.
  */
-#include "kit.h"
+#include "smartmigration.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -46,7 +46,7 @@ static unsigned distance(const char *a, const char *b) {
   return last[length_b];
 }
 
-const char *kit_suggest(const char *name, const char *const *names) {
+const char *smig_suggest(const char *name, const char *const *names) {
   char snake[NAME_MAX_LENGTH];
   if (!to_snake(name, snake)) return NULL;
   const char *best = NULL;
