@@ -1,10 +1,14 @@
--- What s3_floor.c does, as a step: BENCH_MODE is move, list, put or get; BENCH_FIRST and BENCH_SECOND are its arguments.
+-- What s3_floor.c does, as a step: BENCH_MODE is move, list, put or get; BENCH_FIRST and BENCH_SECOND are its arguments. Or clean.
 local loops = {}
 
 function loops.move(bucket, from, to)
   bucket:parallel(bucket:list(from), function(object)
-    bucket:move(object.key, to .. object.key:sub(#from + 1))
+    bucket:move(object.key, to .. object.key:sub(#from + 1), { overwrite = os.getenv "BENCH_OVERWRITE" == "yes" })
   end, { concurrency = 16 })
+end
+
+function loops.clean(bucket)
+  bucket:delete_many(bucket:list())
 end
 
 function loops.list(bucket, prefix, path)
