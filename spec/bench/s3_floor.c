@@ -69,7 +69,12 @@ typedef struct request {
 } request_t;
 
 static void hex(const uint8_t *digest, char out[65]) {
-  for (int i = 0; i < 32; i++) sprintf(out + 2 * i, "%02x", digest[i]);
+  static const char digits[] = "0123456789abcdef";
+  for (int i = 0; i < 32; i++) {
+    out[2 * i] = digits[digest[i] >> 4];
+    out[2 * i + 1] = digits[digest[i] & 15];
+  }
+  out[64] = '\0';
 }
 
 static void sha256(const void *bytes, size_t length, char out[65]) {
