@@ -92,8 +92,8 @@ function exchanges.perform(handle, request)
   return exchanges.finish(exchanges.start(handle, request), request.operation)
 end
 
--- The same for answers that are expected to be failures: true and the answer, or false and what was raised. One that was not expected
--- after all is for failures.pass_on.
+-- The same for answers that are expected to be failures: true and the answer, or false and what was raised. One that was not
+-- expected after all is for failures.pass_on.
 function exchanges.try(handle, request)
   local started = exchanges.start(handle, request)
   exchanges.wait(started, request.operation)

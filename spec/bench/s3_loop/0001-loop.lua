@@ -1,4 +1,5 @@
--- What s3_floor.c does, as a step: BENCH_MODE is move, list, put or get; BENCH_FIRST and BENCH_SECOND are its arguments. Or clean.
+-- What s3_floor.c does, as a step: BENCH_MODE is move, list, put, get, or clean; BENCH_FIRST and BENCH_SECOND are
+-- its arguments.
 local loops = {}
 
 function loops.move(bucket, from, to)
