@@ -24,7 +24,7 @@ asan tsan:
 	@QUICK=$(QUICK) scripts/test $@ $(SPECS)
 
 bench: build
-	@scripts/setup test data
+	@scripts/setup test data bench
 	@spec/bench/run
 
 format-check:

@@ -162,6 +162,34 @@ describe("a bad day of S3", function()
     assert.equal("x", through:get("no etag").body)
   end)
 
+  it("a copy that is not as its source", function()
+    local function move(name, etag)
+      bucket:put(name, "body")
+      proxy:remove()
+      proxy:clear()
+      proxy:add { method = "PUT", path = name .. "-moved$", forward = true, answer = { status = 200,
+        body = ("<CopyObjectResult><ETag>&quot;%s&quot;</ETag></CopyObjectResult>"):format(etag) } }
+      return pcall(through.move, through, name, name .. "-moved", { overwrite = true })
+    end
+    local function looks(name)
+      return #proxy:log { method = "HEAD", path = ("/%s/%s-moved"):format(bucket.name, name) }
+    end
+    -- The MD5 of the body: nothing more is asked. Another tag, of a service whose tags are no MD5: the sizes are compared.
+    assert.is_true(move("same", "841a2d689ad86bd1611447453c22c6fc"))
+    assert.equal(0, looks "same")
+    assert.is_true(move("tagged", "841a2d689ad86bd1611447453c22c6fc-1"))
+    assert.equal(1, looks "tagged")
+    assert.is_false(bucket:exists "tagged")
+    bucket:put("shorter-moved", "bod")
+    proxy:remove()
+    proxy:add { method = "PUT", path = "/shorter-moved$", answer = { status = 200, body = "<CopyObjectResult/>" } }
+    bucket:put("shorter", "body")
+    local err = caught(through.move, through, "shorter", "shorter-moved", { overwrite = true })
+    assert.equal("CopyDiffers", err.code)
+    assert.matches("3 bytes, its source 4", err.message)
+    assert.is_true(bucket:exists "shorter")
+  end)
+
   it("a bucket of another region", function()
     proxy:add { times = 1, answer = { status = 301, error = "PermanentRedirect",
       headers = { ["x-amz-bucket-region"] = "eu-central-1" } } }

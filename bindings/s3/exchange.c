@@ -103,7 +103,10 @@ static void push_headers(lua_State *L, const smig_s3_fields_t *headers) {
   }
 }
 
-/* exchange:finish() -> { status, headers, body, received }; raises the failure */
+/*
+ * exchange:finish([expected]) -> { status, headers, body, received }; raises the failure: one that is `expected` without a traceback,
+ * which costs more than all else that is done for a request here
+ */
 static int exchange_finish(lua_State *L) {
   ls3_exchange_t *exchange = check_exchange(L);
   luaL_checkstack(L, 8, NULL);
@@ -113,6 +116,10 @@ static int exchange_finish(lua_State *L) {
   bool good = smig_s3_finish(exchange->exchange, response, &error);
   exchange->answered = good;
   if (!good || !exchange->stream) unlink_exchange(exchange); /* it is freed */
+  if (!good && lua_toboolean(L, 2)) {
+    kit_push_error(L, &error);
+    return lua_error(L);
+  }
   if (!good) return kit_raise(L, &error);
   lua_pushnil(L);
   lua_setiuservalue(L, 1, 2); /* lets go of the body */

@@ -138,6 +138,7 @@ void smig_s3_free(smig_s3_t *client) {
   while (client->idle_count) client->curl->easy_cleanup(client->idle[--client->idle_count]);
   if (client->multi) client->curl->multi_cleanup(client->multi);
   smig_credentials_free(client->credentials);
+  smig_s3_signing_key_release(&client->signing_key);
   smig_s3_fields_release(&client->bucket_regions);
   smig_s3_endpoint_release(&client->endpoint);
   bson_free(client->endpoint_text);

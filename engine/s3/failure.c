@@ -183,7 +183,9 @@ static void judge_transport(const smig_s3_exchange_t *exchange, CURLcode result,
   const smig_s3_t *client = exchange->client;
   bool timeout = result == CURLE_OPERATION_TIMEDOUT, strange = result == CURLE_UNSUPPORTED_PROTOCOL;
   const char *given = exchange->curl_text[0] ? exchange->curl_text : client->curl->easy_strerror(result);
-  char *why = one_line(result == CURLE_OK ? "the body ended early" : given, strlen(given), TEXT_MAX);
+  if (result == CURLE_OK) given = "the body ended early";
+  if (result == CURLE_ABORTED_BY_CALLBACK) given = "the connection was closed before an answer came"; /* send.c */
+  char *why = one_line(given, strlen(given), TEXT_MAX);
   smig_s3_failure_set(failure, timeout ? "timeout" : "network",
                       timeout   ? "Timeout"
                       : strange ? "InvalidResponse" /* its first bytes are not HTTP's */

@@ -89,6 +89,7 @@ struct smig_s3 {
   char *endpoint_text, *region, *ca_file;
   smig_s3_fields_t bucket_regions; /* found out: bucket, region */
   smig_credentials_t *credentials;
+  smig_s3_signing_key_t signing_key; /* the last one */
   int64_t clock_offset_ms; /* the server's time less ours, once it called ours wrong */
   const struct smig_guard *guard;
   int64_t limit_ms;
@@ -146,6 +147,7 @@ struct smig_s3_exchange {
   char payload_hash[SMIG_S3_HEX_SIZE];
   smig_s3_hash_job_t *job;
   int64_t uploaded; /* of this try */
+  bool sent;        /* this try, perhaps in part: libcurl may want to repeat it */
   int source_errno; /* reading the file failed; ENODATA: it ended early */
 
   /* The try under way. */

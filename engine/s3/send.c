@@ -1,10 +1,9 @@
 /*
  * One try of an exchange: its headers, its signature, and an easy handle that carries it. See internal.h.
  *
- * A body in memory goes as libcurl's POST fields, so that head and a small body leave in one write; a file's range, and every body of
- * a request that is sent `once`, is read by a callback. libcurl sends a request again by itself when a connection that it used before
- * turns out to be closed; to do so it must rewind the body, which the callback refuses for a `once`. A `once` without a body goes on a
- * connection of its own instead.
+ * A body in memory goes as libcurl's POST fields, so that head and a small body leave in one write; a file's range is read by a
+ * callback. libcurl sends a request again by itself when a connection that it used before turns out to be closed; before it sends it
+ * asks us, and what is to be sent `once` we allow once.
  * Errors: "InvalidArgument", and those of the credentials.
  */
 #include "internal.h"
@@ -19,37 +18,36 @@
 
 /* ------------------------------------------------------------------ bodies */
 
-static size_t read_memory(smig_s3_exchange_t *exchange, char *to, size_t room) {
-  size_t left = exchange->request.body_length - (size_t)exchange->uploaded, length = left < room ? left : room;
-  memcpy(to, (const char *)exchange->request.body + exchange->uploaded, length);
-  return length;
-}
-
-static size_t read_file(smig_s3_exchange_t *exchange, char *to, size_t room) {
+static size_t on_read(char *to, size_t one, size_t room, void *user) {
+  smig_s3_exchange_t *exchange = user;
   const smig_s3_request_t *request = &exchange->request;
-  size_t left = (size_t)(request->file_length - exchange->uploaded), length = left < room ? left : room;
+  size_t left = (size_t)(request->file_length - exchange->uploaded), length = left < one * room ? left : one * room;
   if (!length) return 0;
   ssize_t got;
   do got = pread(request->file, to, length, (off_t)(request->file_offset + exchange->uploaded));
   while (got < 0 && errno == EINTR);
-  if (got > 0) return (size_t)got;
-  exchange->source_errno = got < 0 ? errno : ENODATA;
-  return CURL_READFUNC_ABORT;
-}
-
-static size_t on_read(char *to, size_t one, size_t length, void *user) {
-  smig_s3_exchange_t *exchange = user;
-  size_t got =
-      exchange->request.has_file ? read_file(exchange, to, one * length) : read_memory(exchange, to, one * length);
-  if (got != CURL_READFUNC_ABORT) exchange->uploaded += (int64_t)got;
-  return got;
+  if (got <= 0) {
+    exchange->source_errno = got < 0 ? errno : ENODATA;
+    return CURL_READFUNC_ABORT;
+  }
+  exchange->uploaded += got;
+  return (size_t)got;
 }
 
 static int on_seek(void *user, curl_off_t offset, int origin) {
   smig_s3_exchange_t *exchange = user;
-  if (exchange->request.once || origin != SEEK_SET) return CURL_SEEKFUNC_FAIL;
+  if (origin != SEEK_SET) return CURL_SEEKFUNC_FAIL;
   exchange->uploaded = offset;
   return CURL_SEEKFUNC_OK;
+}
+
+/* libcurl has a connection and is about to send. */
+static int on_connected(void *user, char *address, char *own_address, int port, int own_port) {
+  smig_s3_exchange_t *exchange = user;
+  (void)address, (void)own_address, (void)port, (void)own_port;
+  bool again = exchange->sent;
+  exchange->sent = true;
+  return again && exchange->request.once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 /* ----------------------------------------------------------------- headers */
@@ -149,6 +147,7 @@ static CURL *new_handle(const smig_s3_t *client) {
   SET(WRITEFUNCTION, smig_s3_on_body);
   SET(READFUNCTION, on_read);
   SET(SEEKFUNCTION, on_seek);
+  SET(PREREQFUNCTION, on_connected);
   return easy;
 }
 
@@ -159,10 +158,9 @@ static void set_method(const smig_s3_exchange_t *exchange, CURL *easy, int64_t l
   SET(POSTFIELDS, NULL);
   SET(HTTPGET, 1L); /* takes back what another method left */
   SET(CUSTOMREQUEST, strcmp(request->method, "GET") == 0 ? NULL : request->method);
-  SET(FRESH_CONNECT, request->once && !length ? 1L : 0L);
   if (strcmp(request->method, "HEAD") == 0) {
     SET(NOBODY, 1L);
-  } else if (request->has_file || (request->once && length)) {
+  } else if (request->has_file) {
     SET(UPLOAD, 1L);
     SET(INFILESIZE_LARGE, (curl_off_t)length);
   } else if (puts || length) {
@@ -186,6 +184,7 @@ static bool put_on_handle(smig_s3_exchange_t *exchange, const char *url, int64_t
     SET(WRITEDATA, exchange);
     SET(READDATA, exchange);
     SET(SEEKDATA, exchange);
+    SET(PREREQDATA, exchange);
     SET(PRIVATE, exchange);
     exchange->easy = easy;
     exchange->sent_boot_ms = smig_clock_boot_ms();
@@ -207,7 +206,8 @@ static char *sign(smig_s3_exchange_t *exchange, const smig_s3_target_t *target, 
                                .region = exchange->region,
                                .service = "s3",
                                .now_wall_ms = exchange->signed_wall_ms,
-                               .credentials = credentials};
+                               .credentials = credentials,
+                               .key = &exchange->client->signing_key};
   return smig_s3_authorization(&signing);
 }
 
@@ -252,6 +252,7 @@ bool smig_s3_send(smig_s3_exchange_t *exchange, smig_error_t *error) {
     exchange->wants_new_credentials = false;
     exchange->signed_wall_ms = smig_clock_wall_ms() + client->clock_offset_ms;
     exchange->uploaded = 0;
+    exchange->sent = false;
     make_lines(exchange, &target, credentials);
     char *query = smig_s3_canonical_query(&request->query);
     char *url = bson_strdup_printf("%s://%s%s%s%s", client->endpoint.tls ? "https" : "http", target.host, target.path,

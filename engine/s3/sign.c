@@ -2,6 +2,7 @@
 #include "sign.h"
 
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
@@ -185,6 +186,22 @@ static char *signed_names(const smig_s3_fields_t *headers) {
 
 /* ----------------------------------------------------------------- signing */
 
+/* The texts behind one another; printf would take several times as long, which shows: all this is done for every request. */
+static char *join(const char *const *texts) {
+  size_t length = 0;
+  for (size_t i = 0; texts[i]; i++) length += strlen(texts[i]);
+  char *out = bson_malloc(length + 1), *end = out;
+  for (size_t i = 0; texts[i]; i++) {
+    size_t count = strlen(texts[i]);
+    memcpy(end, texts[i], count);
+    end += count;
+  }
+  *end = '\0';
+  return out;
+}
+
+#define JOIN(...) join((const char *const[]){__VA_ARGS__, NULL})
+
 char *smig_s3_canonical_request(const smig_s3_signing_t *signing) {
   char *query = smig_s3_canonical_query(signing->query);
   sorted_t headers = sort_headers(signing->headers);
@@ -208,7 +225,8 @@ char *smig_s3_canonical_request(const smig_s3_signing_t *signing) {
 static char *scope_of(const smig_s3_signing_t *signing) {
   char date[SMIG_S3_DATE_SIZE];
   smig_s3_amz_date(signing->now_wall_ms, date);
-  return bson_strdup_printf("%.8s/%s/%s/aws4_request", date, signing->region, signing->service);
+  date[strlen("20260414")] = '\0';
+  return JOIN(date, "/", signing->region, "/", signing->service, "/aws4_request");
 }
 
 char *smig_s3_string_to_sign(const smig_s3_signing_t *signing) {
@@ -216,7 +234,7 @@ char *smig_s3_string_to_sign(const smig_s3_signing_t *signing) {
   smig_s3_amz_date(signing->now_wall_ms, date);
   char *request = smig_s3_canonical_request(signing), *scope = scope_of(signing);
   smig_s3_sha256_hex(request, strlen(request), hash);
-  char *out = bson_strdup_printf("%s\n%s\n%s\n%s", ALGORITHM, date, scope, hash);
+  char *out = JOIN(ALGORITHM "\n", date, "\n", scope, "\n", hash);
   bson_free(scope);
   bson_free(request);
   return out;
@@ -228,16 +246,45 @@ static void hmac(const void *key, size_t key_length, const char *text, size_t le
   memcpy(out, digest, DIGEST_SIZE);
 }
 
-static void signature_of(const smig_s3_signing_t *signing, char out[SMIG_S3_HEX_SIZE]) {
+static void derive_key(const smig_s3_signing_t *signing, uint8_t key[DIGEST_SIZE]) {
   char date[SMIG_S3_DATE_SIZE];
-  uint8_t key[DIGEST_SIZE];
   smig_s3_amz_date(signing->now_wall_ms, date);
-  char *secret = bson_strdup_printf("AWS4%s", signing->credentials->secret_access_key);
+  char *secret = JOIN("AWS4", signing->credentials->secret_access_key);
   hmac(secret, strlen(secret), date, strlen("20260414"), key);
   bson_zero_free(secret, strlen(secret));
-  hmac(key, sizeof key, signing->region, strlen(signing->region), key);
-  hmac(key, sizeof key, signing->service, strlen(signing->service), key);
-  hmac(key, sizeof key, "aws4_request", strlen("aws4_request"), key);
+  hmac(key, DIGEST_SIZE, signing->region, strlen(signing->region), key);
+  hmac(key, DIGEST_SIZE, signing->service, strlen(signing->service), key);
+  hmac(key, DIGEST_SIZE, "aws4_request", strlen("aws4_request"), key);
+}
+
+void smig_s3_signing_key_release(smig_s3_signing_key_t *key) {
+  if (key->source) bson_zero_free(key->source, strlen(key->source));
+  OPENSSL_cleanse(key->key, sizeof key->key);
+  key->source = NULL;
+}
+
+static void take_key(const smig_s3_signing_t *signing, uint8_t key[DIGEST_SIZE]) {
+  smig_s3_signing_key_t *kept = signing->key;
+  if (!kept) {
+    derive_key(signing, key);
+    return;
+  }
+  char *scope = scope_of(signing);
+  char *source = JOIN(scope, " ", signing->credentials->secret_access_key);
+  bson_free(scope);
+  if (kept->source && strcmp(kept->source, source) == 0) {
+    bson_zero_free(source, strlen(source));
+  } else {
+    smig_s3_signing_key_release(kept);
+    kept->source = source;
+    derive_key(signing, kept->key);
+  }
+  memcpy(key, kept->key, DIGEST_SIZE);
+}
+
+static void signature_of(const smig_s3_signing_t *signing, char out[SMIG_S3_HEX_SIZE]) {
+  uint8_t key[DIGEST_SIZE];
+  take_key(signing, key);
   char *text = smig_s3_string_to_sign(signing);
   hmac(key, sizeof key, text, strlen(text), key);
   smig_s3_hex(key, out);
@@ -248,8 +295,8 @@ char *smig_s3_authorization(const smig_s3_signing_t *signing) {
   char signature[SMIG_S3_HEX_SIZE];
   signature_of(signing, signature);
   char *scope = scope_of(signing), *names = signed_names(signing->headers);
-  char *out = bson_strdup_printf("%s Credential=%s/%s, SignedHeaders=%s, Signature=%s", ALGORITHM,
-                                 signing->credentials->access_key_id, scope, names, signature);
+  char *out = JOIN(ALGORITHM " Credential=", signing->credentials->access_key_id, "/", scope, ", SignedHeaders=", names,
+                   ", Signature=", signature);
   bson_free(names);
   bson_free(scope);
   return out;

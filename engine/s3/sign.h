@@ -16,6 +16,13 @@ typedef struct smig_s3_credentials {
   int64_t expires_wall_ms;
 } smig_s3_credentials_t;
 
+/* The key that signatures of one day, region and service are made with. {0}: none yet. */
+typedef struct smig_s3_signing_key {
+  char *source; /* what it was derived from, the secret among it */
+  uint8_t key[32];
+} smig_s3_signing_key_t;
+void smig_s3_signing_key_release(smig_s3_signing_key_t *key);
+
 typedef struct smig_s3_signing {
   const char *method;
   const char *path;              /* as it is sent: encoded, beginning with "/" */
@@ -27,6 +34,7 @@ typedef struct smig_s3_signing {
   const char *service; /* "s3", "sts" */
   int64_t now_wall_ms;
   const smig_s3_credentials_t *credentials;
+  smig_s3_signing_key_t *key; /* kept for the next signature; NULL: is not */
 } smig_s3_signing_t;
 
 /* Percent-encodes every byte but A-Z a-z 0-9 - . _ ~ and, if told so, "/". bson_free. */

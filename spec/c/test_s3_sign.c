@@ -254,6 +254,41 @@ static void botocore_signs_random_requests_alike(void) {
 
 /* ---------------------------------------------------------------- the rest */
 
+static void a_kept_key_changes_no_signature(void) {
+  static const struct {
+    const char *secret, *region;
+    int64_t now_wall_ms;
+  } turns[] = {{"one", "us-east-1", 0},
+               {"one", "us-east-1", 1000},
+               {"other", "us-east-1", 1000},
+               {"other", "eu-central-1", 1000},
+               {"other", "eu-central-1", INT64_C(86400000)}};
+  smig_s3_fields_t none = {0};
+  smig_s3_signing_key_t key = {0};
+  for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+    smig_s3_credentials_t credentials = {"AKIDEXAMPLE", turns[i].secret, NULL, 0};
+    smig_s3_signing_t signing = {.method = "GET",
+                                 .path = "/",
+                                 .query = &none,
+                                 .headers = &none,
+                                 .payload_hash = SMIG_S3_UNSIGNED,
+                                 .region = turns[i].region,
+                                 .service = "s3",
+                                 .now_wall_ms = turns[i].now_wall_ms,
+                                 .credentials = &credentials};
+    char *expected = smig_s3_authorization(&signing), *before = bson_strdup(key.source);
+    signing.key = &key;
+    char *got = smig_s3_authorization(&signing);
+    CHECK_STR(got, expected);
+    CHECK((before && strcmp(before, key.source) == 0) == (i == 1), ": turn %zu", i);
+    bson_free(before);
+    bson_free(got);
+    bson_free(expected);
+  }
+  smig_s3_signing_key_release(&key);
+  CHECK(!key.source);
+}
+
 static void a_presigned_signature_is_a_secret(void) {
   smig_s3_fields_t query = {0}, headers = {0};
   smig_s3_fields_add(&headers, "host", "example.com");
@@ -306,6 +341,7 @@ int main(int count, char **arguments) {
   seed = count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : (unsigned)time(NULL);
   RUN(published_cases_are_signed_alike);
   RUN(botocore_signs_random_requests_alike);
+  RUN(a_kept_key_changes_no_signature);
   RUN(a_presigned_signature_is_a_secret);
   RUN(dates_beyond_four_digits_are_empty);
   RUN(fields_are_found_whatever_their_case);

@@ -41,7 +41,7 @@ function buckets.create_bucket(self, name, opts)
   local ok, failure = exchanges.try(self, { operation = "create_bucket", method = "PUT", bucket = name, body = body })
   local is_ours = not ok and failures.is(failure, "BucketAlreadyOwnedByYou")
   if not ok and not (is_ours and opts.if_not_exists) then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
   return core.bucket(self, name)
 end
@@ -59,7 +59,7 @@ function buckets.bucket_exists(self, name)
   options.check_string(name, "bucket_exists", 1, "a name")
   local ok, failure = exchanges.try(self, { operation = "bucket_exists", method = "HEAD", bucket = name })
   if not ok and not (type(failure) == "userdata" and failure.status == 404) then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
   return ok
 end

@@ -55,7 +55,7 @@ local function delete_one(self, bucket, item, errors)
   if ok then
     return 1
   elseif type(failure) ~= "userdata" or failure.category ~= "s3" then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
   errors[#errors + 1] = { key = item.key, version_id = item.version_id, code = failure.code, message = failure.message }
   return 0

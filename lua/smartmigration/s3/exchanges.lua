@@ -92,11 +92,12 @@ function exchanges.perform(handle, request)
   return exchanges.finish(exchanges.start(handle, request), request.operation)
 end
 
--- The same for answers that are expected to be failures: true and the answer, or false and what was raised.
+-- The same for answers that are expected to be failures: true and the answer, or false and what was raised. One that was not
+-- expected after all is for failures.pass_on.
 function exchanges.try(handle, request)
   local started = exchanges.start(handle, request)
   exchanges.wait(started, request.operation)
-  return pcall(started.finish, started)
+  return pcall(started.finish, started, true)
 end
 
 return exchanges

@@ -14,6 +14,11 @@ function failures.raise(code, category, operation, bucket, key, why, more)
   core.raise(code, category, ("%s '%s' failed: %s"):format(operation, subject, why), details)
 end
 
+-- Raises what exchanges.try caught, with the traceback that it did without.
+function failures.pass_on(failure)
+  error(core.handler(failure), 0)
+end
+
 -- Whether what was raised is an error object with this code.
 function failures.is(failure, code)
   return type(failure) == "userdata" and failure.code == code

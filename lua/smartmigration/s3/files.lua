@@ -171,7 +171,7 @@ local function get_first(self, bucket, key, opts, sink)
     ok, answer = ask(nil) -- an empty object has no range
   end
   if not ok then
-    error(answer, 0)
+    failures.pass_on(answer)
   end
   return answer
 end

@@ -117,6 +117,11 @@ end
 
 headers.unquote = unquote
 
+-- Whether an entity tag is the MD5 of the object's bytes, as far as its form tells: those of parts and of encryption are not.
+function headers.is_digest(etag)
+  return etag ~= nil and #etag == 32 and not etag:find "%X"
+end
+
 -- header -> field, as text
 local INFO = {
   ["content-type"] = "content_type",

@@ -65,7 +65,7 @@ end
 local function expected_etag(upload)
   local digests = {}
   for number, etag in ipairs(upload.parts) do
-    if not etag:find "^%x+$" or #etag ~= 32 then
+    if not headers.is_digest(etag) then
       return nil
     end
     digests[number] = etag:gsub("%x%x", function(byte)
@@ -117,7 +117,7 @@ function multipart.complete(upload, head, conditional)
     local unclear = failures.is(answer, "NoSuchUpload") or type(answer) == "userdata" and answer.outcome_unknown
     local info = unclear and not failures.is_final(answer) and was_completed(upload)
     if not info then
-      error(answer, 0)
+      failures.pass_on(answer)
     end
     return { etag = info.etag, version_id = info.version_id }
   end
@@ -136,7 +136,7 @@ function multipart.abort(handle, operation, bucket, key, id)
   local ok, failure = exchanges.try(handle, { operation = operation, method = "DELETE", bucket = bucket, key = key,
     query = { uploadId = id } })
   if not ok and not failures.is(failure, "NoSuchUpload") then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
 end
 

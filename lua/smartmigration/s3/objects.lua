@@ -53,7 +53,7 @@ function objects.get(self, key, opts)
       failures.raise("BodyTooLarge", "s3", "get", bucket, key, ("the object has more than max_body, %d bytes: use open() or "
         .. "get_to_file(), or give a larger max_body"):format(request.max_body))
     end
-    error(answer, 0)
+    failures.pass_on(answer)
   end
   local info = headers.info(answer)
   info.body = answer.body
@@ -113,7 +113,7 @@ local function check_bucket(self, operation, bucket)
   if not ok and failure.status == 404 then
     failures.raise("NoSuchBucket", "s3", operation, bucket, nil, "there is no such bucket", { status = 404, native = 404 })
   elseif not ok and failures.is_final(failure) then
-    error(failure, 0)
+    failures.pass_on(failure)
   end
   known[bucket] = true -- whoever may not ask for the bucket (403) may still ask for its objects
 end
@@ -128,7 +128,7 @@ function objects.look(self, operation, bucket, key, opts)
     check_bucket(self, operation, bucket)
     return nil
   end
-  error(answer, 0)
+  failures.pass_on(answer)
 end
 
 -- bucket:head(key [, opts]) -> information, or nil when there is no such object
