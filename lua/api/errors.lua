@@ -1,0 +1,43 @@
+-- The error object. Its shape: scripts/reference.lua.
+return {
+  title = "Errors", since = "0.1.0",
+  about = "Everything raises on failure, and what is raised is this object. "
+    .. "The codes: [Exit codes and error codes](exit-codes.md).",
+  classes = {
+    { name = "error", kind = "object",
+      about = "A failure. `tostring` gives `CODE: message`; a field that does not apply is `nil`.",
+      fields = {
+        "code string the stable name: ours, the server's (`DuplicateKey`) or the store's (`NoSuchKey`)",
+        "message string one line for people",
+        [[category "server"|"network"|"timeout"|"argument"|"conflict"|"lease_lost"|"cancelled"|"s3"|"script" what kind it is]],
+        "native? integer the server's number, or the HTTP status",
+        "labels table<string,boolean> the driver's labels as a set",
+        "retryable boolean whether the same call may succeed later",
+        "outcome_unknown boolean whether the work may have been done all the same",
+        "timeout boolean whether it was a time limit",
+        "operation? string the method",
+        "namespace? string `database.collection`",
+        "bucket? string the bucket of S3",
+        "key? string the key of S3",
+        "request_id? string S3's id of the request",
+        "host_id? string S3's id of the host",
+        "status? integer the HTTP status",
+        "write_errors? table[] of bulks: `index`, `code`, `message`, `id`",
+        "write_concern_error? table what the server says of the write concern",
+        "partial_result? table what was done before",
+        "reply? @bson.document the server's whole reply, read-only",
+        "details table what the code has besides",
+        "cause? @error the error below it",
+        "value? any what a step raised, when that was no error object",
+        "where? string `file:line`",
+        "traceback? string the traceback of where it was raised",
+      },
+      methods = {
+        { name = "is", about = "Whether the error has this code, written as it is or in snake_case.", params = { "code string" },
+          returns = { "boolean" }, example = [[if err:is "duplicate_key" then return end]] },
+        { name = "has_label", about = "Whether the driver put this label on it.", params = { "label string" },
+          returns = { "boolean" },
+          example = [[if err:has_label "TransientTransactionError" then return end]] },
+      } },
+  },
+}
