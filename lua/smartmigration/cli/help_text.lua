@@ -111,7 +111,7 @@ function help.command(name)
     lines[#lines + 1] = "\nOptions of " .. name .. ":"
     table.move(own, 1, #own, #lines + 1, lines)
   end
-  if name == "version" or name == "help" then
+  if command.alone then
     return table.concat(lines, "\n")
   end
   general_options(lines)
