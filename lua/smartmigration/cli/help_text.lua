@@ -1,4 +1,5 @@
--- The texts of `help`, made of the tables of commands and settings. Returns text; nothing is raised.
+-- The texts of `help`, made of the tables of commands and settings. Returns text; nothing is raised. The man page takes the
+-- parts that stand in no table: SUMMARY, EXAMPLES, FOOT, about(setting).
 local commands = require "smartmigration.cli.commands"
 local settings = require "smartmigration.settings"
 
@@ -28,12 +29,15 @@ end
 
 local INDENT = 31
 
+-- What a setting is, with its default.
+function help.about(setting)
+  local unset = setting.default == "off" or setting.default == "none"
+  return unset and setting.help or setting.help .. " (default: " .. setting.default .. ")"
+end
+
 local function option_line(setting)
   local names = option_names(setting)
-  local about = setting.help
-  if setting.default ~= "off" and setting.default ~= "none" then
-    about = about .. " (default: " .. setting.default .. ")"
-  end
+  local about = help.about(setting)
   local gap = #names < INDENT - 1 and (" "):rep(INDENT - #names) or "\n" .. (" "):rep(INDENT)
   return names .. gap .. wrap(about, INDENT)
 end
@@ -64,30 +68,33 @@ local function general_options(lines)
   end
 end
 
-local FOOT = [[
+help.SUMMARY = "moves data in MongoDB from one version to the next, by steps written in Lua"
+
+help.EXAMPLES = {
+  "smartmigration-lua --mongo-uri 'mongodb://localhost:27017/app?replicaSet=rs0' plan",
+  "SMARTMIGRATION_MONGO_URI_FILE=/run/secrets/mongo smartmigration-lua run",
+  "smartmigration-lua help run",
+}
+
+help.FOOT = [[
 
 Durations are 500ms, 90s, 2m, 1h; a bare number is milliseconds. Settings are taken from flags, then from the
 environment (SMARTMIGRATION_MONGO_URI, …), then from the config file, then from the defaults.]]
 
 function help.general()
   local lines = {
-    "smartmigration-lua - moves data in MongoDB from one version to the next, by steps written in Lua",
-    "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
+    "smartmigration-lua - " .. help.SUMMARY, "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
     lines[#lines + 1] = ("  %-12s%s"):format(command.name, command.summary)
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"
-  for _, example in ipairs {
-    "smartmigration-lua --mongo-uri 'mongodb://localhost:27017/app?replicaSet=rs0' plan",
-    "SMARTMIGRATION_MONGO_URI_FILE=/run/secrets/mongo smartmigration-lua run",
-    "smartmigration-lua help run",
-  } do
+  for _, example in ipairs(help.EXAMPLES) do
     lines[#lines + 1] = "  " .. example
   end
   general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  return table.concat(lines, "\n") .. "\n" .. help.FOOT
 end
 
 function help.command(name)
@@ -115,7 +122,7 @@ function help.command(name)
     return table.concat(lines, "\n")
   end
   general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  return table.concat(lines, "\n") .. "\n" .. help.FOOT
 end
 
 return help
