@@ -148,9 +148,11 @@ local function annotate_module(lines, module)
   lines:add("return %s", module.name)
 end
 
+-- `_` keeps the language server from taking a file for a module.
 local function new_stub(section)
   local lines = setmetatable({}, Lines)
-  lines:add "--- @meta _"
+  local module = section.modules and section.modules[1]
+  lines:add("--- @meta %s", module and (module.path or PREFIX .. module.name) or "_")
   lines:add("-- " .. HEADER, section.file)
   lines:add "error('Cannot require a meta file')"
   return lines
