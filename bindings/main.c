@@ -4,6 +4,7 @@
  */
 #include "lhost.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,16 @@ static void unlink_counters(void) {
   char name[32];
   snprintf(name, sizeof name, "/mongoc-%u", (unsigned)getpid());
   shm_unlink(name);
+}
+
+/*
+ * The driver takes new memory for each batch of a cursor. By malloc's standard settings such memory goes back to the kernel every
+ * time, and taking it again, page by page, costs more than reading the documents. Larger pieces still go back at once.
+ */
+static void keep_freed_memory(void) {
+  enum { BATCH_BYTES = 4 * 1024 * 1024 };
+  mallopt(M_MMAP_THRESHOLD, BATCH_BYTES);
+  mallopt(M_TRIM_THRESHOLD, 2 * BATCH_BYTES);
 }
 
 /* Drops the templates that begin with "./" from package[field]. */
@@ -54,6 +65,7 @@ static void drop_current_directory(lua_State *L, const char *field) {
 static int run(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
+  lua_gc(L, LUA_GCGEN, 0, 0); /* as lua does; a loop over documents is a tenth faster */
   luaL_openlibs(L);
   lhost_preload(L, true);
   drop_current_directory(L, "path");
@@ -77,6 +89,7 @@ static int run(lua_State *L) {
 int main(int argc, char **argv) {
   forbid_core_dumps();
   unlink_counters();
+  keep_freed_memory();
   lhost_set_arguments(argc, argv);
   lua_State *L = luaL_newstate();
   if (!L) {

@@ -430,6 +430,12 @@ describe("a collection", function()
     assert.matches("property 'age': bsonType: type did not match%)$", err.message)
     assert.is_nil(err.message:find("topsecret", 1, true))
     assert.matches("property 'name' is missing%)$", caught(people.insert_one, people, { age = bson.int32(1) }).message)
+    local many = caught(people.insert_many, people, { { name = "y" }, { name = "x", age = "topsecret" } })
+    assert.matches("property 'age': bsonType: type did not match%)$", many.message)
+    assert.is_nil(many.message:find("topsecret", 1, true))
+    assert.is_nil(many.write_errors[1].errInfo)
+    assert.matches("property 'name' is missing%)$",
+      caught(people.insert_many, people, { { age = bson.int32(1) }, { age = "z" } }, { ordered = false }).message)
   end)
 
   it("suggests what was meant", function()

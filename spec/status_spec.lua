@@ -113,6 +113,36 @@ describe("status", function()
   end
 end)
 
+describe("status of steps that were never to run", function()
+  local function statuses(p, ...)
+    local told, of, result = status(p, ...)
+    return { of.first.status, of.second.status, of.third.status }, told, result
+  end
+
+  it("shows those below a fresh install's version as skipped, before and after it", function()
+    local p <close> = project.new(CHAIN, { flags = { "--fresh-install-version", "1.2.0" } })
+    local shown, told = statuses(p)
+    assert.are.same({ "skipped", "skipped", "pending" }, shown)
+    assert.are.equal(1, told.pending)
+    p:migrate()
+    assert.are.same({ "skipped", "skipped", "applied" }, (statuses(p)))
+    assert.is_truthy(p:run({ "status" }).out:find('"status":"skipped"', 1, true))
+  end)
+
+  it("shows none as skipped where the chain begins", function()
+    local p <close> = project.new(CHAIN)
+    assert.are.same({ "pending", "pending", "pending" }, (statuses(p)))
+  end)
+
+  it("shows those below a version without records as skipped, and one that a record should be of as pending", function()
+    local p <close> = project.new(CHAIN)
+    p:set_ledger { currentVersion = "1.1.0" }
+    assert.are.same({ "skipped", "pending", "pending" }, (statuses(p)))
+    p:set_ledger { currentVersion = "1.2.0", bootstrap = { mode = "baseline", version = "1.1.0" } }
+    assert.are.same({ "skipped", "pending", "pending" }, (statuses(p)))
+  end)
+end)
+
 describe("status --wait", function()
   it("ends with 0 when another process has migrated", function()
     local p <close> = project.new(CHAIN)

@@ -105,19 +105,26 @@ describe("a transactional step", function()
     assert_once(p)
   end)
 
-  it("longer than the TTL keeps the lock and commits the first time", function()
-    local p <close> = prepared([[print 'called'
-      local ends = os.time() + 4
-      while os.time() < ends do ctx.mongo:collection("a"):find_one { _id = 1 } end]], { flags = { "--lock-ttl", "1s" } })
-    local child <close> = p:start { "run" }
+  -- Three times its time to live and more.
+  local function outlasts(step_s, ttl)
+    local p <close> = prepared(([[print 'called'
+      local ends = os.time() + %d
+      while os.time() < ends do ctx.mongo:collection("a"):find_one { _id = 1 } end]]):format(step_s),
+      { flags = { "--lock-ttl", ttl } })
+    local child <close> = p:start { "run", limit = (step_s + 30) * 1000 }
     wait_for("the step to run", function() return child:pump(0) or child.err:find "called" end)
     local waiter = p:run { "run", "--lock-wait", "2s" }
     assert.are.equal(4, waiter.status, waiter.out .. waiter.err)
     local result = child:wait()
     assert.are.equal(0, result.status, result.out .. result.err)
     assert.are.equal(1, select(2, result.err:gsub("called", "")))
+    assert.is_true(result.ms >= (step_s - 1) * 1000, "the step was shorter")
     assert_once(p)
-  end)
+  end
+
+  it("longer than the TTL keeps the lock and commits the first time", function() outlasts(4, "1s") end)
+
+  it("of three quarters of a minute commits the first time under a TTL of a quarter #slow", function() outlasts(45, "15s") end)
 
   it("joins its checkpoints", function()
     local p <close> = prepared("ctx.checkpoint:write('k', 1) assert(ctx.checkpoint:read 'k' == 1) error 'no'", nil,

@@ -58,66 +58,63 @@ static int64_t regex_length(const uint8_t *p, uint32_t room) {
   return options_end ? options_end - p + 1 : -1;
 }
 
-static int64_t value_length(uint8_t type, const uint8_t *p, uint32_t room) {
-  int64_t length;
-  switch (type) {
-  case BSON_TYPE_DOUBLE:
-  case BSON_TYPE_DATE_TIME:
-  case BSON_TYPE_TIMESTAMP:
-  case BSON_TYPE_INT64:
-    length = 8;
-    break;
-  case BSON_TYPE_INT32:
-    length = 4;
-    break;
-  case BSON_TYPE_UTF8:
-  case BSON_TYPE_CODE:
-  case BSON_TYPE_SYMBOL:
-    return string_length(p, room);
-  case BSON_TYPE_DOCUMENT:
-  case BSON_TYPE_ARRAY:
-    return document_length(p, room);
-  case BSON_TYPE_BINARY:
-    return binary_length(p, room);
-  case BSON_TYPE_OID:
-    length = 12;
-    break;
-  case BSON_TYPE_BOOL:
-    length = 1;
-    break;
-  case BSON_TYPE_REGEX:
-    return regex_length(p, room);
-  case BSON_TYPE_DBPOINTER:
-    length = string_length(p, room);
-    if (length >= 0) length += 12;
-    break;
-  case BSON_TYPE_CODEWSCOPE:
-    if (room < 14) return -1;
-    length = (int64_t)lbson_read_u32(p);
-    if (length < 14) return -1;
-    break;
-  case BSON_TYPE_DECIMAL128:
-    length = 16;
-    break;
-  case BSON_TYPE_UNDEFINED:
-  case BSON_TYPE_NULL:
-  case LBSON_TYPE_MAXKEY:
-  case LBSON_TYPE_MINKEY:
-    length = 0;
-    break;
-  default:
-    return -1;
+/* The length of values whose type says it, plus one; 0: another type. */
+static const uint8_t fixed_lengths[256] = {
+    [BSON_TYPE_DOUBLE] = 9,    [BSON_TYPE_DATE_TIME] = 9, [BSON_TYPE_TIMESTAMP] = 9, [BSON_TYPE_INT64] = 9,
+    [BSON_TYPE_INT32] = 5,     [BSON_TYPE_OID] = 13,      [BSON_TYPE_BOOL] = 2,      [BSON_TYPE_DECIMAL128] = 17,
+    [BSON_TYPE_UNDEFINED] = 1, [BSON_TYPE_NULL] = 1,      [LBSON_TYPE_MAXKEY] = 1,   [LBSON_TYPE_MINKEY] = 1};
+
+/* The length of the value at p, or -1. */
+static inline int64_t value_length(uint8_t type, const uint8_t *p, uint32_t room) {
+  int64_t length = (int64_t)fixed_lengths[type] - 1;
+  if (length < 0) {
+    switch (type) {
+    case BSON_TYPE_UTF8:
+    case BSON_TYPE_CODE:
+    case BSON_TYPE_SYMBOL:
+      return string_length(p, room);
+    case BSON_TYPE_DOCUMENT:
+    case BSON_TYPE_ARRAY:
+      return document_length(p, room);
+    case BSON_TYPE_BINARY:
+      return binary_length(p, room);
+    case BSON_TYPE_REGEX:
+      return regex_length(p, room);
+    case BSON_TYPE_DBPOINTER:
+      length = string_length(p, room);
+      if (length >= 0) length += 12;
+      break;
+    case BSON_TYPE_CODEWSCOPE:
+      length = room < 14 ? -1 : (int64_t)lbson_read_u32(p);
+      if (length < 14) return -1;
+      break;
+    default:
+      return -1;
+    }
   }
   return length > room ? -1 : length;
 }
 
-lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
+/* memchr for a NUL; names are mostly shorter than the word that is looked at first. */
+static inline const uint8_t *find_nul(const uint8_t *p, size_t room) {
+  uint64_t word;
+  if (room >= sizeof word) {
+    memcpy(&word, p, sizeof word);
+    word = BSON_UINT64_FROM_LE(word);
+    uint64_t nuls = (word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080);
+    if (nuls) return p + __builtin_ctzll(nuls) / 8;
+  }
+  return memchr(p, 0, room);
+}
+
+static inline lbson_found_t read_element(const uint8_t *bytes, uint32_t length, uint32_t offset,
+                                         lbson_element_t *element) {
   if (offset >= length) return LBSON_CORRUPT;
   uint8_t type = bytes[offset];
   if (type == 0) return offset == length - 1 ? LBSON_END : LBSON_CORRUPT;
   const uint8_t *key = bytes + offset + 1;
   const uint8_t *last = bytes + length - 1; /* the terminator */
-  const uint8_t *key_end = key < last ? memchr(key, 0, (size_t)(last - key)) : NULL;
+  const uint8_t *key_end = key < last ? find_nul(key, (size_t)(last - key)) : NULL;
   if (!key_end) return LBSON_CORRUPT;
   const uint8_t *value = key_end + 1;
   int64_t used = value_length(type, value, (uint32_t)(last - value));
@@ -132,9 +129,31 @@ lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t o
   return LBSON_FOUND;
 }
 
+lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
+  return read_element(bytes, length, offset, element);
+}
+
+static void raise_corrupt(lua_State *L, uint32_t offset) {
+  kit_raise_argument(L, "corrupt BSON document: no valid element at byte %u", offset);
+}
+
 bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element) {
-  lbson_found_t found = lbson_element_at(bytes, length, offset, element);
-  if (found == LBSON_CORRUPT) kit_raise_argument(L, "corrupt BSON document: no valid element at byte %u", offset);
+  lbson_found_t found = read_element(bytes, length, offset, element);
+  if (found == LBSON_CORRUPT) raise_corrupt(L, offset);
+  return found == LBSON_FOUND;
+}
+
+bool lbson_find(lua_State *L, const uint8_t *bytes, uint32_t length, const char *key, size_t key_length,
+                lbson_element_t *element, uint32_t *passed) {
+  uint32_t at = LBSON_FIRST_OFFSET, count = 0;
+  lbson_element_t here; /* not *element: it stays in registers */
+  lbson_found_t found;
+  for (; (found = read_element(bytes, length, at, &here)) == LBSON_FOUND; at = here.end, count++) {
+    if (here.key_length == key_length && memcmp(here.key, key, key_length) == 0) break;
+  }
+  if (found == LBSON_CORRUPT) raise_corrupt(L, at);
+  if (found == LBSON_FOUND) *element = here;
+  *passed = count;
   return found == LBSON_FOUND;
 }
 

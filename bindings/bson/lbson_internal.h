@@ -35,6 +35,9 @@ typedef enum lbson_found { LBSON_END, LBSON_FOUND, LBSON_CORRUPT } lbson_found_t
 lbson_found_t lbson_element_at(const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element);
 /* The same, raising for corrupt bytes; false at the end. */
 bool lbson_next(lua_State *L, const uint8_t *bytes, uint32_t length, uint32_t offset, lbson_element_t *element);
+/* Finds the first element of that name, raising for corrupt bytes; *passed is how many came before it. */
+bool lbson_find(lua_State *L, const uint8_t *bytes, uint32_t length, const char *key, size_t key_length,
+                lbson_element_t *element, uint32_t *passed);
 /* Checks foreign bytes, down to the last nested document; raises with the path. */
 void lbson_check_structure(lua_State *L, const uint8_t *bytes, size_t length);
 /*
@@ -104,7 +107,7 @@ enum { LBSON_NO_KIND = 0, LBSON_KIND_DOCUMENT = 0x100, LBSON_KIND_ARRAY = 0x101 
 int lbson_kind(lua_State *L, int idx);
 /* Marks the metatable on top as of that kind, names and locks it, and keeps it for lbson_push_class; it stays on top. */
 void lbson_set_class(lua_State *L, int kind, const char *name);
-/* Pushes the metatable of a kind. */
+/* Pushes the metatable of a kind; the first value of all opens the module. */
 void lbson_push_class(lua_State *L, int kind);
 
 /* Pushes a new scalar whose `length` bytes are to be filled in (from `bytes`, unless NULL). */

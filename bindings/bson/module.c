@@ -87,7 +87,7 @@ static void ensure_open(lua_State *L) {
 }
 
 void lbson_push_document(lua_State *L, const bson_t *document) {
-  ensure_open(L);
+  luaL_checkstack(L, 16, NULL);
   lbson_new_view(L, false, bson_get_data(document), document->len);
 }
 

@@ -29,6 +29,9 @@ void lbson_set_class(lua_State *L, int kind, const char *name) {
 }
 
 void lbson_push_class(lua_State *L, int kind) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &class_keys[kind]) == LUA_TTABLE) return;
+  luaopen_smartmigration_bson(L);
+  lua_pop(L, 2);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &class_keys[kind]);
 }
 

@@ -166,16 +166,10 @@ static bool find_element(lua_State *L, lbson_view_t *view, const char *key, size
                          lbson_element_t *element) {
   bool found;
   if (find_indexed(L, view, element, &found)) return found;
-  uint32_t passed = 0;
-  for (uint32_t at = LBSON_FIRST_OFFSET; lbson_next(L, view->bytes, view->length, at, element); at = element->end) {
-    if (element->key_length == key_length && memcmp(element->key, key, key_length) == 0) {
-      if (passed > FIELDS_WORTH_INDEX) view->lookups++;
-      return true;
-    }
-    passed++;
-  }
+  uint32_t passed;
+  found = lbson_find(L, view->bytes, view->length, key, key_length, element, &passed);
   if (passed > FIELDS_WORTH_INDEX) view->lookups++;
-  return false;
+  return found;
 }
 
 uint32_t lbson_find_entry(const lbson_overlay_t *overlay, const char *key, size_t key_length) {

@@ -102,6 +102,7 @@ static void flush(lua_State *L, writer_t *writer) {
   lmongo_check_scope(L, writer->scope, "bulk_writer");
   bson_t reply;
   bson_error_t cause;
+  smig_mongo_connection_await(writer->scope->connection, true, NULL);
   bool done = mongoc_bulk_operation_execute(writer->bulk.operation, &reply, &cause);
   mongoc_bulk_operation_destroy(writer->bulk.operation);
   writer->bulk.operation = NULL;

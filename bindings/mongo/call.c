@@ -111,6 +111,7 @@ lmongo_call_t *lmongo_call(lua_State *L, const lmongo_target_t *target, const ch
   append_concerns(L, call, kind, common);
   if (common->max_time_ms) BSON_APPEND_INT64(&call->opts, "maxTimeMS", common->max_time_ms);
   lmongo_append_extra(L, common->extra, &call->opts);
+  smig_mongo_connection_await(target->scope->connection, kind == LMONGO_WRITE, call->prefs);
   return call;
 }
 

@@ -155,9 +155,16 @@ static int step(lua_State *L, bool wait) {
   return 1;
 }
 
-/* cursor:next(), cursor() -> document, or nil at the end */
+/* cursor:next() -> document, or nil at the end */
 static int cursor_next(lua_State *L) {
   return step(L, true);
+}
+
+/* cursor(), what loops call: upvalue 1 is the class, so that nothing needs to be looked up by name. */
+static int cursor_call(lua_State *L) {
+  if (!lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1))) check_cursor(L);
+  if (!lmongo_cursor_advance(L, 1, true)) lua_pushnil(L);
+  return 1;
 }
 
 /* cursor:try_next() -> document, or nil: asks the server once at most */
@@ -264,8 +271,13 @@ void lmongo_new_cursor_class(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"next", cursor_next},       {"try_next", cursor_try_next}, {"all", cursor_all}, {"batches", cursor_batches},
       {"explain", cursor_explain}, {"close", cursor_close},       {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__call", cursor_next},      {"__close", cursor_close},       {"__gc", cursor_gc}, {"__len", refuse_as_table},
-      {"__pairs", refuse_as_table}, {"__tostring", cursor_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__close", cursor_close},       {"__gc", cursor_gc},
+                                  {"__len", refuse_as_table},      {"__pairs", refuse_as_table},
+                                  {"__tostring", cursor_tostring}, {NULL, NULL}};
   kit_new_class(L, LMONGO_CURSOR, "cursor", methods, meta, cursor_field);
+  luaL_getmetatable(L, LMONGO_CURSOR);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, cursor_call, 1);
+  lua_setfield(L, -2, "__call");
+  lua_pop(L, 1);
 }

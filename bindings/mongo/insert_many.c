@@ -42,7 +42,7 @@ static void append_id(bson_t *to, const bson_t *document) {
   if (bson_iter_init_find(&id, document, "_id")) bson_append_iter(to, "id", -1, &id);
 }
 
-/* Keeps the batch's write errors, with the place in the whole and the document's id. */
+/* Keeps the batch's write errors, with the place in the whole and the document's id; never the document. */
 static void keep_errors(insertion_t *insertion, const bson_t *reply) {
   bson_iter_t iter, error, field;
   if (!bson_iter_init_find(&iter, reply, "writeErrors") || !bson_iter_recurse(&iter, &error)) return;
@@ -59,6 +59,9 @@ static void keep_errors(insertion_t *insertion, const bson_t *reply) {
       bson_append_iter(&kept, "code", -1, &field);
     if (bson_iter_recurse(&error, &field) && bson_iter_find(&field, "errmsg"))
       bson_append_iter(&kept, "errmsg", -1, &field);
+    /* Of the first, which the message is about: what a validator found. */
+    if (insertion->errors_count == 1 && bson_iter_recurse(&error, &field) && bson_iter_find(&field, "errInfo"))
+      bson_append_iter(&kept, "errInfo", -1, &field);
     if (index >= 0 && (size_t)index < insertion->count) append_id(&kept, insertion->documents[index]);
     bson_append_document_end(insertion->errors, &kept);
   }
@@ -91,7 +94,7 @@ static void append_write_errors(bson_t *details, const insertion_t *insertion) {
       const char *name = bson_iter_key(&field);
       if (strcmp(name, "index") == 0)
         BSON_APPEND_INT64(&kept, "index", bson_iter_as_int64(&field) + 1);
-      else
+      else if (strcmp(name, "errInfo") != 0)
         bson_append_iter(&kept, strcmp(name, "errmsg") == 0 ? "message" : name, -1, &field);
     }
     bson_append_document_end(&array, &kept);
@@ -119,6 +122,7 @@ static int fail(lua_State *L, lmongo_call_t *call, const insertion_t *insertion)
 static bool flush(insertion_t *insertion, lmongo_call_t *call, bool ordered) {
   if (!insertion->count) return true;
   bson_error_t cause;
+  smig_mongo_connection_await(call->scope->connection, true, NULL);
   bson_destroy(&call->reply);
   bool done = mongoc_collection_insert_many(lmongo_call_collection(call), (const bson_t **)insertion->documents,
                                             insertion->count, &call->opts, &call->reply, &cause);

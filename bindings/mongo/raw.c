@@ -75,6 +75,7 @@ static mongoc_client_session_t *raw_session(lua_State *L, int idx) {
 static void raw_append_opts(lua_State *L, int idx, bson_t *opts) {
   const lmongo_target_t *target;
   const lmongo_scope_t *scope = lmongo_check_handle(L, idx, &target);
+  smig_mongo_connection_await(scope->connection, false, NULL);
   if (scope->session) mongoc_client_session_append(scope->session, opts, NULL);
   if (scope->comment) BSON_APPEND_UTF8(opts, "comment", scope->comment);
 }

@@ -154,6 +154,7 @@ lmongo_session_t *lmongo_push_session(lua_State *L, int scope_idx, int options_i
   lua_pushvalue(L, scope_idx);
   lua_setiuservalue(L, -2, 1);
   bson_error_t cause;
+  smig_mongo_connection_await(scope->connection, false, NULL);
   session->session = mongoc_client_start_session(smig_mongo_connection_client(scope->connection), opts, &cause);
   if (!session->session) {
     smig_error_t error = SMIG_ERROR_INIT;
@@ -202,6 +203,7 @@ bool lmongo_session_commit(lmongo_session_t *session, smig_error_t *error) {
   bson_t reply;
   bson_error_t cause;
   if (session->scope->transaction == session) session->scope->transaction = NULL;
+  smig_mongo_connection_await(session->scope->connection, true, NULL);
   bool done = mongoc_client_session_commit_transaction(session->session, &reply, &cause);
   if (!done) make_error(session, error, "commit at", &reply, &cause);
   bson_destroy(&reply);

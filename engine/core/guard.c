@@ -24,6 +24,7 @@ void smig_guard_reset(smig_guard_t *guard) {
   smig_guard_release(guard);
   atomic_store(&guard->state, SMIG_GUARD_OPEN);
   atomic_store(&guard->stop_asked_boot_ms, 0);
+  atomic_store(&guard->stop_timeout_ms, INT64_MAX);
   atomic_store(&guard->deadline_boot_ms, INT64_MAX);
   atomic_store(&guard->step_running, false);
   atomic_store(&guard->looking, false);
@@ -31,7 +32,10 @@ void smig_guard_reset(smig_guard_t *guard) {
 }
 
 void smig_guard_ask_to_stop(smig_guard_t *guard, int reason) {
-  int not_asked = -1; /* the first request is the one that counts */
+  if (smig_guard_asked_to_stop(guard)) return;
+  /* The time goes before the flag that tells of it. */
+  atomic_store_explicit(&guard->stop_asked_boot_ms, smig_clock_boot_ms(), memory_order_relaxed);
+  int not_asked = -1;
   atomic_compare_exchange_strong_explicit(&guard->stop_reason, &not_asked, reason < 0 ? 0 : reason,
                                           memory_order_release, memory_order_relaxed);
 }
@@ -61,6 +65,14 @@ static bool past_deadline(const smig_guard_t *guard) {
   return deadline != INT64_MAX && smig_clock_boot_ms() > deadline;
 }
 
+/* A stop was asked for, and the step has not come to one in time. */
+static bool stop_overdue(const smig_guard_t *guard) {
+  if (!smig_guard_asked_to_stop(guard) || !atomic_load_explicit(&guard->step_running, memory_order_acquire))
+    return false;
+  int64_t timeout = atomic_load_explicit(&guard->stop_timeout_ms, memory_order_relaxed);
+  return smig_clock_boot_ms() - atomic_load(&guard->stop_asked_boot_ms) >= timeout;
+}
+
 /* Why the flag, the deadline aside, refuses a call now; NULL: it does not. */
 static const smig_error_t *shut_by(const smig_guard_t *guard) {
   switch (atomic_load_explicit(&guard->state, memory_order_acquire)) {
@@ -79,7 +91,7 @@ static bool stop_ends_looking(const smig_guard_t *guard) {
 }
 
 bool smig_guard_permits(const smig_guard_t *guard) {
-  return !shut_by(guard) && !past_deadline(guard) && !stop_ends_looking(guard);
+  return !shut_by(guard) && !past_deadline(guard) && !stop_overdue(guard) && !stop_ends_looking(guard);
 }
 
 static void set_interrupted(smig_error_t *error, int signal_number) {
@@ -93,6 +105,31 @@ static void set_interrupted(smig_error_t *error, int signal_number) {
     smig_error_set(error, SMIG_INTERRUPTED, "the run was asked to stop; run again to go on");
   bson_t *details = smig_error_details(error);
   if (details && signal_number) BSON_APPEND_INT32(details, "signal", signal_number);
+}
+
+static void set_overdue(const smig_guard_t *guard, smig_error_t *error) {
+  int64_t timeout = atomic_load(&guard->stop_timeout_ms);
+  int signal_number = atomic_load_explicit(&guard->stop_reason, memory_order_acquire);
+  smig_error_set(error, SMIG_INTERRUPTED,
+                 "the run was asked to stop and its step reached no safe point within %" PRId64
+                 " ms, so that its running command was ended; run again to go on",
+                 timeout);
+  bson_t *details = smig_error_details(error);
+  if (!details) return;
+  if (signal_number) BSON_APPEND_INT32(details, "signal", signal_number);
+  BSON_APPEND_INT64(details, "stop_timeout_ms", timeout);
+}
+
+void smig_guard_limit_stop(smig_guard_t *guard, int64_t stop_timeout_ms) {
+  atomic_store_explicit(&guard->stop_timeout_ms, stop_timeout_ms, memory_order_relaxed);
+}
+
+bool smig_guard_shut_overdue(smig_guard_t *guard) {
+  if (atomic_load(&guard->state) != SMIG_GUARD_OPEN || !stop_overdue(guard)) return false;
+  smig_error_t reason = SMIG_ERROR_INIT;
+  set_overdue(guard, &reason);
+  smig_guard_shut(guard, SMIG_GUARD_INTERRUPTED, &reason);
+  return true;
 }
 
 /* The reason stays the guard's: several calls of a step may have to fail with it. */
@@ -114,6 +151,10 @@ bool smig_guard_check(const smig_guard_t *guard, bool safe_point, smig_error_t *
                    "sent, see that the ledger's server can be reached and run again");
     bson_t *details = smig_error_details(error);
     if (details) BSON_APPEND_UTF8(details, "why", "deadline");
+    return false;
+  }
+  if (stop_overdue(guard)) {
+    set_overdue(guard, error);
     return false;
   }
   if (smig_guard_asked_to_stop(guard) && (safe_point || stop_ends_looking(guard))) {

@@ -22,7 +22,8 @@ typedef enum smig_guard_state {
 typedef struct smig_guard {
   atomic_int state;                        /* smig_guard_state_t */
   atomic_int stop_reason;                  /* -1: not asked to stop; 0 or a signal's number */
-  atomic_int_least64_t stop_asked_boot_ms; /* when the request was first seen; 0: not seen */
+  atomic_int_least64_t stop_asked_boot_ms; /* when the request came; means nothing without one */
+  atomic_int_least64_t stop_timeout_ms;    /* how long a step may go on after it; INT64_MAX: for ever */
   atomic_int_least64_t deadline_boot_ms;   /* past it the lock counts as lost; INT64_MAX: no lease is held */
   atomic_bool step_running;                /* INTERRUPTED refuses only while a step runs */
   atomic_bool looking;                     /* only reading goes on: a stop request refuses it at once */
@@ -34,12 +35,16 @@ void smig_guard_release(smig_guard_t *guard);
 /* Makes it as new, forgetting a stop request. Others may ask meanwhile; the heartbeat has ended. Main thread. */
 void smig_guard_reset(smig_guard_t *guard);
 
-/* Async-signal-safe. */
+/* Async-signal-safe. The first request counts. */
 void smig_guard_ask_to_stop(smig_guard_t *guard, int reason);
 bool smig_guard_asked_to_stop(const smig_guard_t *guard);
 
 /* Heartbeat: the lease was extended; a deadline never moves back. */
 void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms);
+/* Before steps run: a step that is still running this long after a request to stop is refused every call. */
+void smig_guard_limit_stop(smig_guard_t *guard, int64_t stop_timeout_ms);
+/* Heartbeat: shuts the guard, INTERRUPTED, when that time is over; true: now. */
+bool smig_guard_shut_overdue(smig_guard_t *guard);
 /*
  * Heartbeat: shuts the guard; `reason` is moved into it. An interrupted run may still lose its lock; any other call on a
  * guard that is shut only releases `reason`.
@@ -47,13 +52,13 @@ void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms);
 void smig_guard_shut(smig_guard_t *guard, smig_guard_state_t state, smig_error_t *reason);
 
 /*
- * Whether a call may go out now: the guard is open and the deadline not passed (no side effects, no error: cheap,
- * for the stream and the hook).
+ * Whether a call may go out now: the guard is open, the deadline not passed, and no stop overdue (no side effects, no error:
+ * cheap, for the stream and the hook). The times count although nobody has shut the guard: the heartbeat may wait for a server.
  */
 bool smig_guard_permits(const smig_guard_t *guard);
 
 /*
- * Fails with LOCK_LOST (flag or deadline) or INTERRUPTED (shut, or asked to stop at a `safe_point` or while looking).
+ * Fails with LOCK_LOST (flag or deadline) or INTERRUPTED (shut, overdue, or asked to stop at a `safe_point` or while looking).
  * Every database call of a step checks before it is sent.
  */
 bool smig_guard_check(const smig_guard_t *guard, bool safe_point, smig_error_t *error);

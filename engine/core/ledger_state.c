@@ -368,6 +368,15 @@ static bool read_bootstrap(const reader_t *reader, const bson_iter_t *iter) {
   return ended_well(reader, path, &field);
 }
 
+/* Ours alone, and only a hint how long to wait: whatever it holds, it is no reason to call a ledger corrupt. */
+static void read_leftovers(smig_ledger_state_t *state, const bson_iter_t *iter) {
+  bson_iter_t ttl;
+  state->has_leftovers = !BSON_ITER_HOLDS_NULL(iter) && (!BSON_ITER_HOLDS_BOOL(iter) || bson_iter_bool(iter));
+  if (BSON_ITER_HOLDS_DOCUMENT(iter) && bson_iter_recurse(iter, &ttl) && bson_iter_find(&ttl, "ttlMs") &&
+      BSON_ITER_HOLDS_NUMBER(&ttl))
+    state->leftovers_ttl_ms = bson_iter_as_int64(&ttl);
+}
+
 static bool read_data(const reader_t *reader) {
   smig_ledger_state_t *state = reader->state;
   bson_iter_t iter;
@@ -389,7 +398,7 @@ static bool read_data(const reader_t *reader) {
     else if (is(key, "bootstrap"))
       fine = read_bootstrap(reader, &iter);
     else if (is(key, "leftovers"))
-      state->has_leftovers = !BSON_ITER_HOLDS_NULL(&iter) && (!BSON_ITER_HOLDS_BOOL(&iter) || bson_iter_bool(&iter));
+      read_leftovers(state, &iter);
     if (!fine) return false;
   }
   return ended_well(reader, (path_t){{0}}, &iter);
@@ -416,6 +425,10 @@ bool smig_ledger_state_parse(smig_ledger_state_t *state, const bson_t *data, int
     return corrupt_text(&reader, (path_t){{0}}, "damaged BSON", "a document");
   }
   return read_data(&reader);
+}
+
+int64_t smig_ledger_state_leftovers_ttl_ms(const smig_ledger_state_t *state) {
+  return state->lock.ttl_ms > state->leftovers_ttl_ms ? state->lock.ttl_ms : state->leftovers_ttl_ms;
 }
 
 const smig_entry_t *smig_ledger_state_find(const smig_ledger_state_t *state, const char *id) {

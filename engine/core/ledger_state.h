@@ -42,6 +42,7 @@ typedef struct smig_ledger_state {
   size_t text_count;
   const char *bootstrap_version; /* NULL: not recorded */
   bool has_leftovers;            /* a dead holder's commands may still run */
+  int64_t leftovers_ttl_ms;      /* the longest time to live of those who left them; 0: not recorded */
   struct {
     const char *holder;                                         /* NULL: nobody */
     char acquired_at[SMIG_ISO_SIZE], expires_at[SMIG_ISO_SIZE]; /* "" when missing or unreadable */
@@ -65,6 +66,8 @@ void smig_ledger_state_move(smig_ledger_state_t *to, smig_ledger_state_t *from);
  */
 bool smig_ledger_state_parse(smig_ledger_state_t *state, const bson_t *data, int64_t now_wall_ms, const char *place,
                              smig_error_t *error);
+/* leftovers_ttl_ms once whoever holds the lock now has left some, too. */
+int64_t smig_ledger_state_leftovers_ttl_ms(const smig_ledger_state_t *state);
 /* The entry with that id, or NULL. O(log n) after the first call is welcome, O(n) is not: chains have thousands. */
 const smig_entry_t *smig_ledger_state_find(const smig_ledger_state_t *state, const char *id);
 /* How many checkpoint keys a step has. */

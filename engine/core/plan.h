@@ -52,6 +52,9 @@ void smig_resolved_release(smig_resolved_t *resolved);
 bool smig_plan_check_agreement(const smig_chain_t *chain, const smig_ledger_state_t *state,
                                const smig_resolved_t *resolved, smig_error_t *error);
 
+/* The version from which on steps are recorded: the bootstrap's or baseline's, else the lowest `from` of a record; NULL: no telling. */
+const char *smig_plan_recording_began(const smig_ledger_state_t *state);
+
 /* Whether a step's recorded checksum differs from the chain's. *entry is set to the recorded one then. */
 bool smig_plan_drifted(const smig_step_t *step, const smig_ledger_state_t *state, const smig_entry_t **entry);
 

@@ -141,7 +141,7 @@ static void check_records(agreement_t *agreement) {
   }
 }
 
-static const char *where_recording_began(const smig_ledger_state_t *state) {
+const char *smig_plan_recording_began(const smig_ledger_state_t *state) {
   const char *lowest = NULL;
   if (state->bootstrap_version) return state->bootstrap_version;
   for (size_t i = 0; i < state->entry_count; i++) {
@@ -176,7 +176,7 @@ static void check_planned(agreement_t *agreement) {
 bool smig_plan_check_agreement(const smig_chain_t *chain, const smig_ledger_state_t *state,
                                const smig_resolved_t *resolved, smig_error_t *error) {
   agreement_t agreement = {.chain = chain, .state = state, .resolved = resolved};
-  agreement.began = where_recording_began(state);
+  agreement.began = smig_plan_recording_began(state);
   agreement.text = bson_string_new(NULL);
   bson_init(&agreement.violations);
   check_records(&agreement);

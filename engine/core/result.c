@@ -76,25 +76,28 @@ static void append_version(bson_t *document, const char *key, const char *versio
     BSON_APPEND_NULL(document, key);
 }
 
+void smig_step_result_append(const smig_step_result_t *step, bson_t *document) {
+  BSON_APPEND_UTF8(document, "id", step->id);
+  BSON_APPEND_UTF8(document, "from_version", step->from_version);
+  BSON_APPEND_UTF8(document, "to_version", step->to_version);
+  BSON_APPEND_UTF8(document, "status", smig_status_name(step->status));
+  BSON_APPEND_BOOL(document, "skip_forward", step->skip_forward);
+  if (step->started_at) BSON_APPEND_UTF8(document, "started_at", step->started_at);
+  if (step->finished_at) {
+    BSON_APPEND_UTF8(document, "finished_at", step->finished_at);
+    BSON_APPEND_INT64(document, "duration_ms", step->duration_ms);
+  }
+}
+
 static void append_steps(bson_t *document, const char *key, const smig_step_result_t *steps, size_t count) {
   bson_t list, item;
   bson_append_array_begin(document, key, -1, &list);
   for (size_t i = 0; i < count; i++) {
-    const smig_step_result_t *step = &steps[i];
     char buffer[16];
     const char *index = NULL;
     size_t length = bson_uint32_to_string((uint32_t)i, &index, buffer, sizeof buffer);
     bson_append_document_begin(&list, index, (int)length, &item);
-    BSON_APPEND_UTF8(&item, "id", step->id);
-    BSON_APPEND_UTF8(&item, "from_version", step->from_version);
-    BSON_APPEND_UTF8(&item, "to_version", step->to_version);
-    BSON_APPEND_UTF8(&item, "status", smig_status_name(step->status));
-    BSON_APPEND_BOOL(&item, "skip_forward", step->skip_forward);
-    if (step->started_at) BSON_APPEND_UTF8(&item, "started_at", step->started_at);
-    if (step->finished_at) {
-      BSON_APPEND_UTF8(&item, "finished_at", step->finished_at);
-      BSON_APPEND_INT64(&item, "duration_ms", step->duration_ms);
-    }
+    smig_step_result_append(&steps[i], &item);
     bson_append_document_end(&list, &item);
   }
   bson_append_array_end(document, &list);

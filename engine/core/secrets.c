@@ -6,6 +6,8 @@
  * depend on what stands around it, for each of the three places where it can begin in a group of three bytes (so
  * "user:secret" is found too). Needles match percent-encoded text as well, byte by byte, whatever the encoder chose to
  * encode.
+ *
+ * Signatures of S3 requests and presigned URLs are not learnt, a program may make millions: they are known by their name.
  */
 #include "secrets.h"
 
@@ -130,6 +132,22 @@ static size_t match_any(const char *text, size_t length, bool *base64) {
   return longest;
 }
 
+/* Where the signature of the first "Signature=<hex>" of the text begins, and its length; 0: there is none. */
+static size_t find_signature(const char *text, size_t length, size_t *start) {
+  static const char name[] = "Signature";
+  enum { NAME_LENGTH = sizeof name - 1, FEWEST_DIGITS = 32 };
+  for (const char *end = text + length, *at = text; (at = memmem(at, (size_t)(end - at), name, NAME_LENGTH));) {
+    at += NAME_LENGTH;
+    size_t left = (size_t)(end - at);
+    size_t sign = left > 0 && *at == '=' ? 1 : decode_percent(at, left) == '=' ? 3 : 0, digits = 0;
+    while (sign && sign + digits < left && hex_value(at[sign + digits]) >= 0) digits++;
+    if (digits < FEWEST_DIGITS) continue;
+    *start = (size_t)(at + sign - text);
+    return digits;
+  }
+  return 0;
+}
+
 static bool is_base64(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/' ||
          c == '-' || c == '_' || c == '=';
@@ -152,6 +170,10 @@ char *smig_secret_scrub(const char *text, size_t length) {
     }
     memset(covered + start, true, end - start);
   }
+  for (size_t from = 0, start, found; (found = find_signature(text + from, length - from, &start));) {
+    memset(covered + from + start, true, found);
+    from += start + found;
+  }
   char *out = bson_malloc(length + 1); /* a covered part is never shorter than what replaces it */
   size_t used = 0;
   for (size_t at = 0; at < length; at++) {
@@ -168,6 +190,8 @@ char *smig_secret_scrub(const char *text, size_t length) {
 }
 
 int smig_secret_found(const char *text, size_t length) {
+  size_t start;
+  if (find_signature(text, length, &start)) return 1;
   if (!atomic_load(&needles)) return 0;
   for (size_t at = 0; at < length; at++) {
     bool base64;

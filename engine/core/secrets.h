@@ -1,6 +1,7 @@
 /*
  * What the process has learnt as secret, so that no sink prints it: raw, percent-encoded and base64-encoded
- * occurrences are replaced by "***". Any thread.
+ * occurrences are replaced by "***", and so are the signatures of S3 requests and presigned URLs ("Signature=<hex>"),
+ * which need not be learnt. Any thread.
  * Users: error (every message), run/log (every line), whoever learns a password or key.
  */
 #ifndef SMIG_CORE_SECRETS_H

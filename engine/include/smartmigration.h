@@ -308,7 +308,8 @@ SMIG_API bool smig_engine_plan(smig_engine_t *engine, smig_result_t **result, sm
 
 /*
  * Migrates to the target. *result is NULL on failure; INTERRUPTED, and every error that came after the lock was taken
- * (STEP_FAILED, LOCK_LOST, a late LEDGER_IO or CONNECTION_FAILED), carry it in details.result, with `steps_not_run`.
+ * (STEP_FAILED, LOCK_LOST, a late LEDGER_IO or CONNECTION_FAILED), carry it in details.result, with `steps_failed` (the
+ * step that the run ended in: a step result with status failed or interrupted, and error {code, message}) and `steps_not_run`.
  */
 SMIG_API bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t *error);
 

@@ -27,7 +27,6 @@ struct smig_heartbeat {
   smig_ledger_t *ledger;
   const smig_lease_t *lease;
   smig_guard_t *guard;
-  int64_t stop_timeout_ms;
   smig_lease_machine_t machine;
   bool ending;                          /* commands of the run are being ended on the server */
   int64_t shut_ms, end_next_ms, end_ms; /* since when, when to try again, when to give up */
@@ -63,33 +62,6 @@ static void fence(smig_heartbeat_t *heartbeat, bool taken) {
   BSON_APPEND_UTF8(details, "why", taken ? "taken" : "deadline");
   smig_guard_shut(heartbeat->guard, SMIG_GUARD_LOST, &reason);
   begin_ending(heartbeat);
-}
-
-static void interrupt(smig_heartbeat_t *heartbeat, int signal_number) {
-  smig_error_t reason = SMIG_ERROR_INIT;
-  smig_error_set(&reason, SMIG_INTERRUPTED,
-                 "the run was asked to stop and its step reached no safe point within %" PRId64
-                 " ms, so that its running command was ended; run again to go on",
-                 heartbeat->stop_timeout_ms);
-  bson_t *details = smig_error_details(&reason);
-  if (signal_number) BSON_APPEND_INT32(details, "signal", signal_number);
-  BSON_APPEND_INT64(details, "stop_timeout_ms", heartbeat->stop_timeout_ms);
-  smig_guard_shut(heartbeat->guard, SMIG_GUARD_INTERRUPTED, &reason);
-  begin_ending(heartbeat);
-}
-
-/* Notes when a stop was asked for, and shuts the guard when the step takes too long to come to one. */
-static void look_for_stop_request(smig_heartbeat_t *heartbeat) {
-  smig_guard_t *guard = heartbeat->guard;
-  if (!smig_guard_asked_to_stop(guard)) return;
-  int64_t now = smig_clock_boot_ms(), asked = atomic_load(&guard->stop_asked_boot_ms);
-  if (!asked) {
-    asked = now;
-    atomic_store(&guard->stop_asked_boot_ms, asked);
-  }
-  bool too_long = now - asked >= heartbeat->stop_timeout_ms;
-  if (too_long && atomic_load(&guard->step_running) && atomic_load(&guard->state) == SMIG_GUARD_OPEN)
-    interrupt(heartbeat, atomic_load(&guard->stop_reason));
 }
 
 static void end_commands(smig_heartbeat_t *heartbeat) {
@@ -225,7 +197,7 @@ static void *run(void *argument) {
     case SMIG_LEASE_END:
       break;
     }
-    look_for_stop_request(heartbeat);
+    if (smig_guard_shut_overdue(heartbeat->guard)) begin_ending(heartbeat);
     end_commands(heartbeat);
   }
   end_the_rest(heartbeat);
@@ -260,7 +232,7 @@ smig_heartbeat_t *smig_heartbeat_start(smig_ledger_t *ledger, const smig_lease_t
   heartbeat->ledger = ledger;
   heartbeat->lease = lease;
   heartbeat->guard = guard;
-  heartbeat->stop_timeout_ms = stop_timeout_ms;
+  smig_guard_limit_stop(guard, stop_timeout_ms);
   heartbeat->machine = smig_lease_machine_start(lease->ttl_ms, acquired_sent_boot_ms);
   pthread_mutex_init(&heartbeat->lock, NULL);
   pthread_condattr_t attributes;

@@ -167,6 +167,8 @@ static void take(smig_memory_store_t *store, const smig_lease_t *lease, const sm
     smig_edits_set_utf8(&edits, run, "leftovers", "run", NULL);
     smig_edits_set_utf8(&edits, former->lock.holder, "leftovers", "holder", NULL);
     if (former->lock.user) smig_edits_set_utf8(&edits, former->lock.user, "leftovers", "user", NULL);
+    int64_t ttl = smig_ledger_state_leftovers_ttl_ms(former);
+    if (ttl > 0) smig_edits_set_number(&edits, ttl, "leftovers", "ttlMs", NULL);
     smig_edits_set_utf8(&edits, iso, "leftovers", "at", NULL);
   }
   bson_value_t number = {.value_type = BSON_TYPE_INT64};

@@ -70,6 +70,7 @@ bool smig_mongo_ledger_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind
   bson_iter_t iter;
   append_tail(self, command, run_id);
   smig_mongo_connection_limit(self->connection, self->limit_ms);
+  smig_mongo_connection_await(self->connection, true, NULL);
   bool ok = send_command(self, kind, database, command, reply, &cause) && !has_write_error(reply, &cause);
   smig_mongo_connection_limit(self->connection, 0);
   if (ok) return true;

@@ -89,8 +89,8 @@ static bool same(const char *left, const char *right) {
 }
 
 /*
- * Who did not release the lock, and as which database user: needed by whoever looks for commands left behind. While an
- * older mark is still set, the users of both count.
+ * Who did not release the lock, as which database user, and how long its time to live was: needed by whoever looks for commands
+ * left behind. While an older mark is still set, the users of both count, and the longer time.
  */
 static void append_leftovers(const smig_lease_t *lease, const smig_ledger_state_t *seen, bson_t *set) {
   const char *holder = seen->lock.holder, *user = seen->lock.user, *older = NULL;
@@ -115,6 +115,8 @@ static void append_leftovers(const smig_lease_t *lease, const smig_ledger_state_
     BSON_APPEND_NULL(&at, "$literal");
   }
   bson_append_document_end(&mark, &at);
+  if (smig_ledger_state_leftovers_ttl_ms(seen) > 0)
+    BCON_APPEND(&mark, "ttlMs", "{", "$literal", BCON_INT64(smig_ledger_state_leftovers_ttl_ms(seen)), "}");
   BCON_APPEND(&mark, "at", NOW_ISO);
   bson_append_document_end(set, &mark);
 }

@@ -42,6 +42,7 @@ static bool look_for_collection(smig_mongo_ledger_t *self, const char *const *sc
   char *comment = bson_strdup_printf("%s:", self->base.comment_prefix);
   bson_t *opts = BCON_NEW("nameOnly", BCON_BOOL(true), "comment", BCON_UTF8(comment));
   smig_mongo_connection_limit(self->connection, self->limit_ms);
+  smig_mongo_connection_await(self->connection, true, NULL);
   mongoc_cursor_t *cursor = mongoc_database_find_collections_with_opts(database, opts);
   while (!*why && mongoc_cursor_next(cursor, &entry)) {
     if (!bson_iter_init_find(&iter, entry, "name") || !BSON_ITER_HOLDS_UTF8(&iter)) continue;

@@ -6,11 +6,17 @@
 
 static bool connection_status(smig_mongo_ledger_t *self, const char *run_id, bool privileges, bson_t *reply,
                               smig_error_t *lower) {
-  bson_t command = BSON_INITIALIZER;
-  BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_PLAIN, "admin", &command, run_id, reply, lower);
-  bson_destroy(&command);
-  return ok;
+  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  for (;;) {
+    bson_t command = BSON_INITIALIZER;
+    BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
+    bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_PLAIN, "admin", &command, run_id, reply, lower);
+    bson_destroy(&command);
+    /* The driver does not send it again by itself. */
+    if (ok || !smig_mongo_ledger_unclear(lower) || !smig_mongo_ledger_again(&patience)) return ok;
+    bson_destroy(reply);
+    smig_error_release(lower);
+  }
 }
 
 bool smig_mongo_ledger_user(smig_mongo_ledger_t *self, const char *run_id, const char **user, smig_error_t *lower) {

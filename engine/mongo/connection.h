@@ -34,13 +34,19 @@ const char *smig_mongo_connection_hosts(const smig_mongo_connection_t *connectio
 const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *connection);
 
 /*
- * The guard that connecting, sending and waiting obey; NULL: none. Borrowed until replaced. A call in progress ends within
- * 2 s of the guard's shutting; one that knows no server and looks for one ends with its server selection time, and sends
- * nothing meanwhile.
+ * The guard that connecting, sending, waiting and looking for a server obey; NULL: none. Borrowed until replaced. A call in
+ * progress ends within 2 s of the guard's shutting, wherever it is; only the resolver of host names keeps its own time.
  */
 void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard);
 /* Until reset by 0: connecting, sending and waiting fail as timed out this long after now (ledger I/O). */
 void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms);
+
+/*
+ * Looks for a server that a call can be sent to, for as long as the URI allows: the driver's own search, within the call, is
+ * cut to a fraction of a second, so this precedes every call. `writes`: a primary; else what `prefs` allows (NULL: a primary).
+ * When there is none, the call itself says so.
+ */
+void smig_mongo_connection_await(smig_mongo_connection_t *connection, bool writes, const mongoc_read_prefs_t *prefs);
 
 typedef enum smig_mongo_topology {
   SMIG_MONGO_STANDALONE,

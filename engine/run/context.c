@@ -29,6 +29,7 @@ bool smig_ctx_append_opts(const smig_ctx_t *ctx, bson_t *opts, smig_error_t *err
     return false;
   }
   bson_error_t cause;
+  smig_mongo_connection_await(ctx->run->engine->connection, false, NULL);
   if (!mongoc_client_session_append(ctx->session, opts, &cause)) {
     smig_mongo_error(ctx->run->engine->connection, error, "append the session to", ctx->step.id, NULL, &cause);
     return false;

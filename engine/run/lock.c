@@ -210,13 +210,17 @@ void smig_run_stop_heartbeat(smig_run_t *run) {
   run->heartbeat = NULL;
 }
 
-/* The server would not tell what still runs there: whatever the dead holder sent has a full TTL to end. */
+/*
+ * The server would not tell what still runs there: whatever the dead holder sent has a full TTL to end, its own or ours, whichever
+ * is longer.
+ */
 static bool wait_a_ttl(smig_run_t *run, smig_error_t *error) {
+  int64_t theirs = run->survey.state.leftovers_ttl_ms, ttl = theirs > run->lease.ttl_ms ? theirs : run->lease.ttl_ms;
   smig_engine_log(run->engine, SMIG_LOG_WARN, NULL,
                   "the server does not tell whether commands of the former holder still run (the rights inprog and "
                   "killAnySession are missing): waiting %" PRId64 " ms before the first step",
-                  run->lease.ttl_ms);
-  int64_t end = smig_clock_mono_ms() + run->lease.ttl_ms;
+                  ttl);
+  int64_t end = smig_clock_mono_ms() + ttl;
   while (smig_clock_mono_ms() < end) {
     if (!smig_guard_check(&run->engine->guard, true, error)) return false;
     smig_clock_sleep_ms(SLICE_MS);

@@ -3,6 +3,7 @@
  * read rights only. Users: smartmigration.h.
  */
 #include "clock.h"
+#include "semver.h"
 #include "survey.h"
 
 static void append_string(bson_t *to, const char *key, const char *value) {
@@ -31,9 +32,23 @@ static void append_lock(bson_t *report, const smig_ledger_state_t *state) {
   bson_append_document_end(report, &lock);
 }
 
+/* The version up to which no step was recorded and none will run: a fresh install's or a baseline's. NULL: there is none. */
+static const char *skipped_up_to(const smig_survey_t *survey) {
+  const smig_ledger_state_t *state = &survey->state;
+  if (!state->current_version) return survey->resolved.effective_current_version;
+  const char *began = smig_plan_recording_began(state);
+  return began ? began : state->current_version;
+}
+
 /* A `running` entry whose run no longer holds the lock was interrupted. */
-static const char *status_of(const smig_entry_t *entry, const smig_ledger_state_t *state) {
-  if (!entry || !entry->status) return smig_status_name(entry ? SMIG_STATUS_APPLIED : SMIG_STATUS_PENDING);
+static const char *status_of(const smig_step_t *step, const smig_entry_t *entry, const smig_survey_t *survey) {
+  const smig_ledger_state_t *state = &survey->state;
+  if (!entry) {
+    const char *up_to = skipped_up_to(survey);
+    bool skipped = up_to && smig_semver_compare(step->to, up_to) <= 0;
+    return smig_status_name(skipped ? SMIG_STATUS_SKIPPED : SMIG_STATUS_PENDING);
+  }
+  if (!entry->status) return smig_status_name(SMIG_STATUS_APPLIED);
   if (strcmp(entry->status, smig_status_name(SMIG_STATUS_RUNNING)) != 0) return entry->status;
   char holder_run[SMIG_RUN_ID_SIZE] = "";
   if (state->lock.holder) smig_holder_run_id(state->lock.holder, holder_run);
@@ -43,7 +58,8 @@ static const char *status_of(const smig_entry_t *entry, const smig_ledger_state_
 }
 
 static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, const smig_entry_t *entry,
-                        const smig_ledger_state_t *state) {
+                        const smig_survey_t *survey) {
+  const smig_ledger_state_t *state = &survey->state;
   char buffer[16];
   const char *key;
   bson_uint32_to_string(index, &key, buffer, sizeof buffer);
@@ -53,7 +69,7 @@ static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, c
   BSON_APPEND_UTF8(&item, "id", id);
   append_string_or_null(&item, "from_version", step ? step->from : entry->from_version);
   append_string_or_null(&item, "to_version", step ? step->to : entry->to_version);
-  BSON_APPEND_UTF8(&item, "status", status_of(entry, state));
+  BSON_APPEND_UTF8(&item, "status", status_of(step, entry, survey));
   const smig_entry_t *drifted;
   BSON_APPEND_BOOL(&item, "drift", step && smig_plan_drifted(step, state, &drifted));
   BSON_APPEND_BOOL(&item, "in_chain", step != NULL);
@@ -72,17 +88,18 @@ static void append_step(bson_t *list, uint32_t index, const smig_step_t *step, c
 }
 
 /* The chain's steps in their order, then what the ledger recorded beside them. */
-static void append_steps(const smig_engine_t *engine, const smig_ledger_state_t *state, bson_t *report) {
+static void append_steps(const smig_engine_t *engine, const smig_survey_t *survey, bson_t *report) {
+  const smig_ledger_state_t *state = &survey->state;
   bson_t list;
   uint32_t index = 0;
   BSON_APPEND_ARRAY_BEGIN(report, "steps", &list);
   for (size_t i = 0; i < engine->chain.count; i++) {
     const smig_step_t *step = &engine->chain.steps[i];
-    append_step(&list, index++, step, smig_ledger_state_find(state, step->id), state);
+    append_step(&list, index++, step, smig_ledger_state_find(state, step->id), survey);
   }
   for (size_t i = 0; i < state->entry_count; i++) {
     const smig_entry_t *entry = &state->entries[i];
-    if (!smig_chain_find(&engine->chain, entry->id)) append_step(&list, index++, NULL, entry, state);
+    if (!smig_chain_find(&engine->chain, entry->id)) append_step(&list, index++, NULL, entry, survey);
   }
   bson_append_array_end(report, &list);
 }
@@ -125,7 +142,7 @@ bool smig_engine_status(smig_engine_t *engine, bson_t *report, smig_error_t *err
     append_verdict(report, &survey, resolved, &problem);
     append_lock(report, &survey.state);
     BSON_APPEND_UTF8(report, "ledger", engine->ledger->place);
-    append_steps(engine, &survey.state, report);
+    append_steps(engine, &survey, report);
   }
   smig_error_release(&problem);
   smig_survey_release(&survey);

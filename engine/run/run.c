@@ -172,67 +172,6 @@ static void record_failure(smig_run_t *run, const smig_planned_step_t *planned, 
   bson_destroy(&recorded);
 }
 
-static void append_not_run(const smig_run_t *run, bson_t *to) {
-  bson_t list;
-  BSON_APPEND_ARRAY_BEGIN(to, "steps_not_run", &list);
-  for (size_t i = run->begun; i < run->survey.resolved.planned_count; i++) {
-    char buffer[16];
-    const char *key;
-    bson_uint32_to_string((uint32_t)(i - run->begun), &key, buffer, sizeof buffer);
-    bson_t step;
-    bson_append_document_begin(&list, key, -1, &step);
-    BSON_APPEND_UTF8(&step, "id", run->survey.resolved.planned[i].id);
-    BSON_APPEND_UTF8(&step, "from_version", run->survey.resolved.planned[i].from);
-    BSON_APPEND_UTF8(&step, "to_version", run->survey.resolved.planned[i].to);
-    bson_append_document_end(&list, &step);
-  }
-  bson_append_array_end(to, &list);
-}
-
-/* Adds to an error what had been done when it came: the result and the steps not run. */
-static void append_result(const smig_run_t *run, smig_error_t *error) {
-  bson_t *details = smig_error_details(error);
-  if (!details || bson_has_field(details, "result")) return;
-  run->result->total_duration_ms = smig_clock_mono_ms() - run->started_mono_ms;
-  bson_t result;
-  BSON_APPEND_DOCUMENT_BEGIN(details, "result", &result);
-  smig_result_append(run->result, &result);
-  append_not_run(run, &result);
-  bson_append_document_end(details, &result);
-}
-
-static void append_step(bson_t *details, const smig_planned_step_t *planned) {
-  BSON_APPEND_UTF8(details, "step_id", planned->id);
-  BSON_APPEND_UTF8(details, "from_version", planned->from);
-  BSON_APPEND_UTF8(details, "to_version", planned->to);
-  if (planned->step && planned->step->file) BSON_APPEND_UTF8(details, "file", planned->step->file);
-}
-
-/* Moves the handler's error into STEP_FAILED, as its cause and with its value. */
-static void step_failed(const smig_planned_step_t *planned, smig_outcome_t *outcome, smig_error_t *error) {
-  smig_error_t *cause = &outcome->error;
-  smig_error_set(error, SMIG_STEP_FAILED, "step '%s' (%s -> %s) failed: %s", planned->id, planned->from, planned->to,
-                 cause->message ? cause->message : "it gave no reason");
-  bson_t *details = smig_error_details(error);
-  if (!details) return;
-  append_step(details, planned);
-  bson_t child;
-  BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &child);
-  BSON_APPEND_UTF8(&child, "code", cause->name ? cause->name : "FOREIGN");
-  BSON_APPEND_UTF8(&child, "message", cause->message ? cause->message : "");
-  if (cause->details) BSON_APPEND_DOCUMENT(&child, "details", cause->details);
-  bson_append_document_end(details, &child);
-  bson_iter_t traceback;
-  if (cause->details && bson_iter_init_find(&traceback, cause->details, "traceback")) {
-    bson_append_iter(details, "traceback", -1, &traceback);
-  }
-  if (cause->value) {
-    smig_error_set_value(error, cause->value, cause->value_free);
-    cause->value = NULL;
-    cause->value_free = NULL;
-  }
-}
-
 /* A stop between two steps: everything done is stamped, the lock is released. */
 static void stopped_between(const smig_run_t *run, smig_error_t *error) {
   if (!smig_guard_check(&run->engine->guard, true, error)) return;
@@ -253,11 +192,11 @@ static void fail(smig_run_t *run, size_t index, smig_outcome_t *outcome, smig_er
     break;
   default:
     record_failure(run, planned, outcome);
-    step_failed(planned, outcome, error);
+    smig_run_set_step_failed(planned, outcome, error);
     return;
   }
   bson_t *details = smig_error_details(error);
-  if (details && !bson_has_field(details, "step_id")) append_step(details, planned);
+  if (details && !bson_has_field(details, "step_id")) smig_run_append_step(details, planned);
 }
 
 /* Runs a step and stamps it; one in a transaction as often as the server says that it may succeed. */
@@ -307,7 +246,10 @@ bool smig_run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error)
   for (size_t i = 0; i < resolved->planned_count; i++) {
     run->begun = i + 1;
     smig_outcome_t next = {0};
-    if (!run_and_stamp(run, i, &outcome, &next, &compatible_from, error)) return false;
+    if (!run_and_stamp(run, i, &outcome, &next, &compatible_from, error)) {
+      run->ended = outcome; /* its error has been moved or released */
+      return false;
+    }
     if (!run->locked && i + 1 < resolved->planned_count) {
       stopped_between(run, error);
       return false;
@@ -387,7 +329,7 @@ bool smig_engine_run(smig_engine_t *engine, smig_result_t **result, smig_error_t
     *result = run.result;
   } else {
     bool promised = run.held || (error && error->code == SMIG_INTERRUPTED);
-    if (run.result && promised) append_result(&run, error);
+    if (run.result && promised) smig_run_append_result(&run, error);
     smig_result_free(run.result);
   }
   smig_survey_release(&run.survey);

@@ -8,13 +8,24 @@
 
 typedef struct smig_history smig_history_t;
 
+/* How one step ended. */
+typedef struct smig_outcome {
+  smig_status_t status; /* applied, failed, interrupted; running: the lock is lost, nothing may be written */
+  char started_at[SMIG_ISO_SIZE], finished_at[SMIG_ISO_SIZE];
+  int64_t duration_ms;
+  bool outcome_unknown; /* a command of the step may still run on the server */
+  smig_counts_t counts; /* what the step says it did */
+  smig_error_t error;   /* what the handler raised, or why it was stopped */
+} smig_outcome_t;
+
 typedef struct smig_run {
   smig_engine_t *engine;
   smig_survey_t survey;
   smig_lease_t lease;
-  bool locked;  /* the lock is ours to release */
-  bool held;    /* it was, at some time of this run */
-  size_t begun; /* planned steps that were begun: those after them have not run */
+  bool locked;          /* the lock is ours to release */
+  bool held;            /* it was, at some time of this run */
+  size_t begun;         /* planned steps that were begun: those after them have not run */
+  smig_outcome_t ended; /* the last of them, when it was not applied; without its error */
   smig_heartbeat_t *heartbeat;
   bool operation;            /* an operator's command: it reads the ledger, and does not resolve it for the chain */
   const char *forced_holder; /* whose lock is taken although it is live; NULL: nobody's */
@@ -65,16 +76,6 @@ bool smig_transaction_again(smig_run_t *run, const char *step_id, smig_transacti
 /* A session for a step; NULL with *error. */
 mongoc_client_session_t *smig_run_start_session(smig_run_t *run, const char *step_id, smig_error_t *error);
 
-/* How one step ended. */
-typedef struct smig_outcome {
-  smig_status_t status; /* applied, failed, interrupted; running: the lock is lost, nothing may be written */
-  char started_at[SMIG_ISO_SIZE], finished_at[SMIG_ISO_SIZE];
-  int64_t duration_ms;
-  bool outcome_unknown; /* a command of the step may still run on the server */
-  smig_counts_t counts; /* what the step says it did */
-  smig_error_t error;   /* what the handler raised, or why it was stopped */
-} smig_outcome_t;
-
 /* Whether the error's details have that field, and it is true. */
 bool smig_run_says(const smig_error_t *error, const char *field);
 
@@ -85,5 +86,14 @@ void smig_run_step(smig_run_t *run, const smig_planned_step_t *planned, smig_out
  * the error.
  */
 bool smig_run_steps(smig_run_t *run, smig_outcome_t *first, smig_error_t *error);
+
+/*
+ * The errors of a run that stopped (stopped.c). `set_step_failed` moves the handler's error into STEP_FAILED, as its cause and with
+ * its value; `append_step` names a step in an error's details; `append_result` adds what had been done when the error came: the
+ * result, with steps_failed and steps_not_run.
+ */
+void smig_run_set_step_failed(const smig_planned_step_t *planned, smig_outcome_t *outcome, smig_error_t *error);
+void smig_run_append_step(bson_t *details, const smig_planned_step_t *planned);
+void smig_run_append_result(const smig_run_t *run, smig_error_t *error);
 
 #endif

@@ -8,6 +8,7 @@ mongoc_client_session_t *smig_run_start_session(smig_run_t *run, const char *ste
   mongoc_session_opt_t *options = mongoc_session_opts_new();
   mongoc_session_opts_set_causal_consistency(options, false);
   bson_error_t cause;
+  smig_mongo_connection_await(connection, false, NULL);
   mongoc_client_session_t *session =
       mongoc_client_start_session(smig_mongo_connection_client(connection), options, &cause);
   mongoc_session_opts_destroy(options);

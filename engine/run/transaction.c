@@ -127,6 +127,7 @@ bool smig_transaction_commit(smig_run_t *run, const char *step_id, smig_error_t 
     bson_t reply;
     bson_error_t cause;
     smig_error_t failure = SMIG_ERROR_INIT;
+    smig_mongo_connection_await(connection, true, NULL);
     bool committed = mongoc_client_session_commit_transaction(run->transaction, &reply, &cause);
     if (!committed) smig_mongo_error(connection, &failure, "commit the transaction of step", step_id, &reply, &cause);
     bson_destroy(&reply);
@@ -150,13 +151,17 @@ bool smig_transaction_commit(smig_run_t *run, const char *step_id, smig_error_t 
 /* How long the server lets a transaction live. */
 static int64_t server_lifetime_ms(smig_run_t *run) {
   mongoc_client_t *client = smig_mongo_connection_client(run->engine->connection);
-  bson_t *command = BCON_NEW("getParameter", BCON_INT32(1), "transactionLifetimeLimitSeconds", BCON_INT32(1)), reply;
+  char *comment = bson_strdup_printf("%s%s:", run->engine->ledger->comment_prefix, run->lease.run_id);
+  bson_t *command = BCON_NEW("getParameter", BCON_INT32(1), "transactionLifetimeLimitSeconds", BCON_INT32(1), "comment",
+                             BCON_UTF8(comment)),
+         reply;
   bson_iter_t iter;
   int64_t lifetime = LIFETIME_MS;
   if (mongoc_client_command_simple(client, "admin", command, NULL, &reply, NULL) &&
       bson_iter_init_find(&iter, &reply, "transactionLifetimeLimitSeconds")) {
     lifetime = bson_iter_as_int64(&iter) * 1000;
   }
+  bson_free(comment);
   bson_destroy(command);
   bson_destroy(&reply);
   return lifetime;

@@ -57,9 +57,9 @@ static bool decide(smig_s3_exchange_t *exchange) {
   exchange->refused = smig_s3_note_object(exchange);
   const smig_s3_request_t *request = &exchange->request;
   if (length && !request->has_sink && !request->stream && strcmp(request->method, "HEAD") != 0) {
-    int64_t announced = exchange->received.bytes + strtoll(length, NULL, 10);
-    exchange->too_large = announced > limit_of(exchange);
-    if (!exchange->too_large && announced >= 0) reserve(&exchange->body, (size_t)announced + 1);
+    int64_t announced = strtoll(length, NULL, 10), room = limit_of(exchange) - exchange->received.bytes;
+    exchange->too_large = announced > room;
+    if (announced >= 0 && announced <= room) reserve(&exchange->body, exchange->body.length + (size_t)announced + 1);
   }
   if (request->stream) exchange->client->events++;
   return !exchange->refused && !exchange->too_large;

@@ -10,8 +10,11 @@
 
 #define STRINGS(X)                                                                                                     \
   X(endpoint)                                                                                                          \
-  X(region) X(bucket) X(style) X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse)     \
-      X(sse_kms_key_id) X(expected_bucket_owner)
+  X(region)                                                                                                            \
+  X(bucket)                                                                                                            \
+  X(style)                                                                                                             \
+  X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse) X(sse_kms_key_id)                \
+      X(expected_bucket_owner)
 
 static void copy_config(smig_s3_config_t *to, const smig_s3_config_t *from) {
   *to = *from;
@@ -28,7 +31,7 @@ static void release_config(smig_s3_config_t *config) {
 
 /* ----------------------------------------------------------------- options */
 
-static bool refuse(smig_error_t *error, const char *option, const char *why) {
+bool smig_s3_refuse_option(smig_error_t *error, const char *option, const char *why) {
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s %s", option, why);
   bson_t *details = smig_error_details(error);
   if (details) BSON_APPEND_UTF8(details, "option", option);
@@ -50,23 +53,26 @@ static bool is_printable(const char *value) {
 static bool check_config(const smig_s3_config_t *config, smig_error_t *error) {
   static const char *const styles[] = {"path", "virtual", NULL};
   static const char *const sses[] = {"AES256", "aws:kms", "aws:kms:dsse", NULL};
-  if (config->style && !is_one_of(config->style, styles)) return refuse(error, "s3.style", "must be path or virtual");
+  if (config->style && !is_one_of(config->style, styles))
+    return smig_s3_refuse_option(error, "s3.style", "must be path or virtual");
   if (config->region && !smig_s3_is_region(config->region))
-    return refuse(error, "s3.region", "must be a name of letters, digits and hyphens, for example eu-central-1");
+    return smig_s3_refuse_option(error, "s3.region",
+                                 "must be a name of letters, digits and hyphens, for example eu-central-1");
   if (!config->access_key_id != !config->secret_access_key)
-    return refuse(error, config->access_key_id ? "s3.secret_access_key" : "s3.access_key_id",
-                  "is missing; the two are given together");
+    return smig_s3_refuse_option(error, config->access_key_id ? "s3.secret_access_key" : "s3.access_key_id",
+                                 "is missing; the two are given together");
   if (config->session_token && !config->access_key_id)
-    return refuse(error, "s3.session_token", "needs access_key_id and secret_access_key");
+    return smig_s3_refuse_option(error, "s3.session_token", "needs access_key_id and secret_access_key");
   if (!is_printable(config->access_key_id) || !is_printable(config->session_token))
-    return refuse(error, "s3.access_key_id or s3.session_token", "holds characters that no key has");
+    return smig_s3_refuse_option(error, "s3.access_key_id or s3.session_token", "holds characters that no key has");
   if (config->sse && !is_one_of(config->sse, sses))
-    return refuse(error, "s3.sse", "must be AES256, aws:kms or aws:kms:dsse");
+    return smig_s3_refuse_option(error, "s3.sse", "must be AES256, aws:kms or aws:kms:dsse");
   if (config->sse_kms_key_id && (!config->sse || strcmp(config->sse, "AES256") == 0))
-    return refuse(error, "s3.sse_kms_key_id", "needs s3.sse to be aws:kms or aws:kms:dsse");
-  if (!is_printable(config->sse_kms_key_id)) return refuse(error, "s3.sse_kms_key_id", "is no key's name");
+    return smig_s3_refuse_option(error, "s3.sse_kms_key_id", "needs s3.sse to be aws:kms or aws:kms:dsse");
+  if (!is_printable(config->sse_kms_key_id))
+    return smig_s3_refuse_option(error, "s3.sse_kms_key_id", "is no key's name");
   if (!is_printable(config->expected_bucket_owner))
-    return refuse(error, "s3.expected_bucket_owner", "is no account's id");
+    return smig_s3_refuse_option(error, "s3.expected_bucket_owner", "is no account's id");
   return true;
 }
 
@@ -90,7 +96,8 @@ static bool set_endpoint(smig_s3_t *client, smig_error_t *error) {
   client->endpoint_text = bson_strdup_printf("%s://%s%s", client->endpoint.tls ? "https" : "http",
                                              client->endpoint.authority, client->endpoint.path);
   if (client->endpoint.is_address && client->config.style && strcmp(client->config.style, "virtual") == 0)
-    return refuse(error, "s3.style", "cannot be virtual where the endpoint is an address; name the host, or use path");
+    return smig_s3_refuse_option(error, "s3.style",
+                                 "cannot be virtual where the endpoint is an address; name the host, or use path");
   return true;
 }
 
@@ -106,8 +113,8 @@ smig_s3_t *smig_s3_open(const smig_s3_config_t *config, smig_error_t *error) {
     const char *region = client->config.region;
     if (!region) region = smig_credentials_region(client->credentials);
     client->region = bson_strdup(region ? region : "us-east-1");
-    good = smig_s3_is_region(client->region) ||
-           refuse(error, "the region of the environment or profile", "must be a name of letters, digits and hyphens");
+    good = smig_s3_is_region(client->region) || smig_s3_refuse_option(error, "the region of the environment or profile",
+                                                                      "must be a name of letters, digits and hyphens");
   }
   if (good && set_endpoint(client, error)) {
     const char *ca_file = client->config.ca_file;

@@ -28,13 +28,6 @@ static bool starts_with(const char *text, const char *prefix) {
   return true;
 }
 
-static bool refuse(smig_error_t *error, const char *option, const char *why) {
-  smig_error_set(error, SMIG_INVALID_OPTIONS, "%s %s", option, why);
-  bson_t *details = smig_error_details(error);
-  if (details) BSON_APPEND_UTF8(details, "option", option);
-  return false;
-}
-
 /* The port's digits: 1 to 65535. */
 static bool is_port(const char *digits) {
   long port = 0;
@@ -89,24 +82,26 @@ bool smig_s3_endpoint_parse(const char *url, const char *option, bool insecure, 
                             smig_error_t *error) {
   *endpoint = (smig_s3_endpoint_t){.tls = starts_with(url, "https://")};
   if (!endpoint->tls && !starts_with(url, "http://"))
-    return refuse(error, option, "must begin with https:// or http://");
+    return smig_s3_refuse_option(error, option, "must begin with https:// or http://");
   const char *rest = url + (endpoint->tls ? 8 : 7);
-  if (strpbrk(rest, "?#")) return refuse(error, option, "must be scheme, host, port and path alone, without ? and #");
+  if (strpbrk(rest, "?#"))
+    return smig_s3_refuse_option(error, option, "must be scheme, host, port and path alone, without ? and #");
   if (strchr(rest, '@'))
-    return refuse(error, option,
-                  "holds a user or password; give them as access_key_id and secret_access_key or in the environment");
+    return smig_s3_refuse_option(
+        error, option,
+        "holds a user or password; give them as access_key_id and secret_access_key or in the environment");
   size_t length = strcspn(rest, "/");
   char *authority = bson_strndup(rest, length), *port;
   for (char *c = authority; *c; c++) *c = smig_s3_lower(*c);
   bool is_loopback, good = split(authority, &port, &endpoint->is_address, &is_loopback);
   if (!good)
-    refuse(error, option, "has no host that can be understood");
+    smig_s3_refuse_option(error, option, "has no host that can be understood");
   else if (port && !(good = is_port(port)))
-    refuse(error, option, "has a port that is not a number from 1 to 65535");
+    smig_s3_refuse_option(error, option, "has a port that is not a number from 1 to 65535");
   else if (!(good = is_path(rest + length)))
-    refuse(error, option, "has a path with characters that must be percent-encoded");
+    smig_s3_refuse_option(error, option, "has a path with characters that must be percent-encoded");
   else if (!(good = endpoint->tls || is_loopback || insecure))
-    refuse(error, option, "is plain http to another machine; use https, or set insecure to allow it");
+    smig_s3_refuse_option(error, option, "is plain http to another machine; use https, or set insecure to allow it");
   if (good) {
     size_t path_length = strlen(rest + length);
     while (path_length && rest[length + path_length - 1] == '/') path_length--;

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { GUARD_SLICE_MS = 100, INLINE_HASH_MAX = 1 << 20 };
+enum { GUARD_SLICE_MS = 100, LONGEST_WAIT_MS = 60000, INLINE_HASH_MAX = 1 << 20 };
 
 /* ---------------------------------------------------------------- requests */
 
@@ -143,7 +143,8 @@ static void settle(smig_s3_exchange_t *exchange, CURLcode result) {
     end(exchange);
     return;
   }
-  if (exchange->received.bytes > exchange->received_before) exchange->tries = 1; /* it got on: the count begins anew */
+  /* It got on, and goes on from there: the count begins anew. */
+  if (exchange->received.bytes > exchange->received_before && smig_s3_can_take_up(exchange)) exchange->tries = 1;
   if (failure.outcome_unknown) exchange->maybe_done = true;
   smig_s3_detach(exchange);
   int64_t now = smig_clock_mono_ms();
@@ -228,9 +229,9 @@ smig_s3_exchange_t *smig_s3_start(smig_s3_t *client, const smig_s3_request_t *re
 
 /* ------------------------------------------------------------------- drive */
 
-/* What is due, and what must end; returns how long nothing else will be. */
+/* What is due, and what must end; returns how long nothing else will be: 0 too when nothing is under way. */
 static int64_t move_on(smig_s3_t *client, int64_t timeout_ms) {
-  bool shut = client->guard && !smig_guard_permits(client->guard);
+  bool under_way = false, shut = client->guard && !smig_guard_permits(client->guard);
   int64_t now = smig_clock_mono_ms(), next = now + timeout_ms;
   for (smig_s3_exchange_t *exchange = client->exchanges; exchange; exchange = exchange->next) {
     if (exchange->state == SMIG_S3_ENDED) continue;
@@ -243,10 +244,11 @@ static int64_t move_on(smig_s3_t *client, int64_t timeout_ms) {
     else if (exchange->state == SMIG_S3_WAITING && now >= exchange->due_mono_ms)
       try_now(exchange);
     if (exchange->state == SMIG_S3_ENDED) continue;
+    under_way = true;
     if (exchange->deadline_mono_ms < next) next = exchange->deadline_mono_ms;
     if (exchange->state == SMIG_S3_WAITING && exchange->due_mono_ms < next) next = exchange->due_mono_ms;
   }
-  return next > now ? next - now : 0;
+  return under_way && next > now ? next - now : 0;
 }
 
 static void perform(smig_s3_t *client) {
@@ -264,7 +266,8 @@ static void perform(smig_s3_t *client) {
 void smig_s3_drive(smig_s3_t *client, int64_t timeout_ms) {
   if (!client->multi) return; /* nothing can be under way */
   uint64_t events = client->events;
-  if (client->guard && timeout_ms > GUARD_SLICE_MS) timeout_ms = GUARD_SLICE_MS;
+  int64_t longest_ms = client->guard ? GUARD_SLICE_MS : LONGEST_WAIT_MS;
+  if (timeout_ms > longest_ms) timeout_ms = longest_ms;
   int64_t wait_ms = move_on(client, timeout_ms);
   if (client->stirred) perform(client);
   if (client->events != events) return;
@@ -328,6 +331,7 @@ void smig_s3_abandon(smig_s3_exchange_t *exchange) {
   if (exchange->next) exchange->next->previous = exchange->previous;
   *(exchange->previous ? &exchange->previous->next : &client->exchanges) = exchange->next;
   release_request(&exchange->request);
+  bson_free(exchange->region);
   smig_s3_fields_release(&exchange->headers);
   smig_s3_received_release(&exchange->received);
   bson_free(exchange->body.bytes);

@@ -6,7 +6,6 @@
  */
 #include "internal.h"
 
-#include "clock.h"
 #include "guard.h"
 #include "text.h"
 

@@ -22,11 +22,14 @@ enum {
   SMIG_S3_IDLE_HANDLES = 64,       /* easy handles that are kept */
   SMIG_S3_CONNECT_MS = 10000,      /* a connection is made within */
   SMIG_S3_STALL_S = 30,            /* without a byte for so long a try has failed */
+  SMIG_S3_WORK_S = 600,            /* the same where the server has gigabytes to copy before it says anything */
   SMIG_S3_STREAM_SIZE = 512 << 10, /* of a stream's bytes held; libcurl holds as much again at most */
   SMIG_S3_BUFFER_SIZE = 512 << 10, /* libcurl's, each way */
   SMIG_S3_ERROR_MAX = 64 << 10,    /* of a refusal's body kept */
   SMIG_S3_HEADERS_MAX = 256 << 10,
 };
+
+#define SMIG_S3_LENGTH_MAX (INT64_C(1) << 60) /* of what may be a length; with it no sum overflows */
 
 /* ---------------------------------------------------------------- endpoint */
 
@@ -36,6 +39,8 @@ typedef struct smig_s3_endpoint {
   bool tls, is_address /* the host is a number: no bucket can stand before it */;
 } smig_s3_endpoint_t;
 
+/* INVALID_OPTIONS: "<option> <why>", details.option. Returns false. */
+bool smig_s3_refuse_option(smig_error_t *error, const char *option, const char *why);
 /* Reads a URL; INVALID_OPTIONS names `option`. Never prints what may be a password. */
 bool smig_s3_endpoint_parse(const char *url, const char *option, bool insecure, smig_s3_endpoint_t *endpoint,
                             smig_error_t *error);
@@ -146,7 +151,7 @@ struct smig_s3_exchange {
   /* The try under way. */
   CURL *easy;
   struct curl_slist *lines; /* one allocation */
-  const char *region;       /* it was signed for; the client's */
+  char *region;             /* it was signed for */
   int64_t signed_wall_ms;   /* by the server's clock, as far as it is known */
   bool takes_up;            /* it asks for what is missing */
   char curl_text[CURL_ERROR_SIZE];

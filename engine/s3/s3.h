@@ -18,8 +18,9 @@
  * "PreconditionFailed", "SlowDown") or by ours where no service answered ("NetworkError", "Timeout", "CredentialsNotFound",
  * "InvalidResponse", "libcurlMissing"); message "<operation> '<bucket>/<key>' failed: <text>"; details {category: "s3"|"conflict"
  * (409, 412)|"network"|"timeout"|"argument", native: HTTP status, status, operation, bucket, key, request_id, host_id, retryable,
- * outcome_unknown, timeout, region?, server_date?}. While the guard is shut it is the guard's reason (LOCK_LOST, INTERRUPTED) instead,
- * with the other as details.cause. Never a credential, a signature, or a presigned query.
+ * outcome_unknown, timeout, tries, region?, server_date? (a date), sent_boot_ms? (when the last try was sent)}. `retryable` says that
+ * the same may succeed later; what could be repeated safely has been. While the guard is shut it is the guard's reason (LOCK_LOST, INTERRUPTED) instead,
+ * with what was under way as details.cause {code, message, operation, bucket, key, outcome_unknown}. Never a credential, a signature, or a presigned query.
  * Units are in the names. Strings are UTF-8 but for keys, which are any bytes.
  */
 #ifndef SMIG_S3_S3_H
@@ -97,7 +98,9 @@ typedef struct smig_s3_request {
   smig_s3_fields_t
       headers; /* beside those the client adds: host, date, content hash, token, authorization, expected owner, SSE */
   bool creates_object; /* the configured SSE headers are added unless the request has its own */
-  bool error_in_200; /* a 200 may carry an <Error> (CopyObject, CompleteMultipartUpload, DeleteObjects): it is raised */
+  bool
+      error_in_200; /* a 200 may carry an <Error> (CopyObject, CompleteMultipartUpload, DeleteObjects): it is raised; and the
+                        server may work 10 minutes in silence */
   bool
       once; /* never sent again once it may have reached the server (conditional writes); its outcome is unknown then */
 
@@ -137,9 +140,12 @@ typedef struct smig_s3_exchange smig_s3_exchange_t;
 smig_s3_exchange_t *smig_s3_start(smig_s3_t *client, const smig_s3_request_t *request);
 /* Whether finish (or, of a stream, read) would not wait. */
 bool smig_s3_done(const smig_s3_exchange_t *exchange);
-/* Moves everything under way on by one turn; waits until something happens, at most timeout_ms. */
+/* Moves everything under way on by one turn; waits until something happens, at most timeout_ms; not at all with nothing under way. */
 void smig_s3_drive(smig_s3_t *client, int64_t timeout_ms);
-/* Waits for the end, fills *response (initialised on every path) or *error, frees the exchange. Of a stream: the headers; it lives on. */
+/*
+ * Waits for the end, fills *response (initialised on every path) or *error, frees the exchange. Of a stream that is good: waits for the
+ * headers, and it lives on until it is abandoned.
+ */
 bool smig_s3_finish(smig_s3_exchange_t *exchange, smig_s3_response_t *response, smig_error_t *error);
 /* Ends it at once, whatever its state, and frees it. NULL is fine. */
 void smig_s3_abandon(smig_s3_exchange_t *exchange);
@@ -149,7 +155,10 @@ bool smig_s3_perform(smig_s3_t *client, const smig_s3_request_t *request, smig_s
 
 /*
  * The next bytes of a finished stream's body, at most `size`: *got 0 at its end. Waits until some are there. At most 1 MiB is held: the
- * connection rests until what is held has been read. A body that breaks off is taken up again by Range and If-Match where the answer had an ETag.
+ * connection rests until what is held has been read. After a failure the stream can only be abandoned.
+ *
+ * A body that breaks off, wherever it goes, is taken up again by Range and If-Match where the answer had a strong ETag; then the response
+ * is the first answer's. Else it begins anew, and a stream fails.
  */
 bool smig_s3_read(smig_s3_exchange_t *exchange, void *buffer, size_t size, size_t *got, smig_error_t *error);
 /* Whether read would not wait. */

@@ -131,6 +131,7 @@ static CURL *new_handle(const smig_s3_t *client) {
   CURL *easy = curl->easy_init();
   if (!easy) return NULL;
   SET(NOSIGNAL, 1L);
+  SET(QUICK_EXIT, 1L); /* do not wait for a look-up of names that hangs */
   SET(NOPROGRESS, 1L);
   SET(PATH_AS_IS, 1L);
   SET(PROTOCOLS_STR, "http,https");
@@ -139,7 +140,6 @@ static CURL *new_handle(const smig_s3_t *client) {
   SET(SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CONNECTTIMEOUT_MS, (long)SMIG_S3_CONNECT_MS);
   SET(LOW_SPEED_LIMIT, 1L);
-  SET(LOW_SPEED_TIME, (long)client->stall_s);
   SET(TCP_KEEPALIVE, 1L);
   SET(BUFFERSIZE, (long)SMIG_S3_BUFFER_SIZE);
   SET(UPLOAD_BUFFERSIZE, (long)SMIG_S3_BUFFER_SIZE);
@@ -180,6 +180,7 @@ static bool put_on_handle(smig_s3_exchange_t *exchange, const char *url, int64_t
     set_method(exchange, easy, length);
     exchange->curl_text[0] = '\0';
     SET(HTTPHEADER, exchange->lines);
+    SET(LOW_SPEED_TIME, (long)(exchange->request.error_in_200 ? SMIG_S3_WORK_S : client->stall_s));
     SET(ERRORBUFFER, exchange->curl_text);
     SET(HEADERDATA, exchange);
     SET(WRITEDATA, exchange);
@@ -242,7 +243,8 @@ bool smig_s3_send(smig_s3_exchange_t *exchange, smig_error_t *error) {
   const smig_s3_request_t *request = &exchange->request;
   const smig_s3_credentials_t *credentials;
   smig_s3_target_t target;
-  exchange->region = smig_s3_region_of(client, request->bucket);
+  bson_free(exchange->region); /* a copy: another exchange may find out a better one meanwhile */
+  exchange->region = bson_strdup(smig_s3_region_of(client, request->bucket));
   if (!check_headers(&request->headers, error)) return false;
   if (!smig_s3_target(client, request, exchange->region, &target, error)) return false;
   bool good = smig_credentials_get(client->credentials, exchange->wants_new_credentials, &credentials, error);

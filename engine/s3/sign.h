@@ -1,5 +1,6 @@
 /*
- * AWS Signature Version 4 for S3: no clock, no environment, no network; signatures of presigned URLs are learnt as secrets. Users: s3/exchange.c (every request), presign, STS.
+ * AWS Signature Version 4 for S3, pure: no clock, no environment, no network. Signatures are secrets that core/secrets.h knows by
+ * their form. Users: s3/send.c (every request), presign, STS.
  * Source of the rules: AWS's "Signature Version 4 signing process"; S3 encodes a key once and normalizes no path. Any thread.
  */
 #ifndef SMIG_S3_SIGN_H

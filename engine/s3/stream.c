@@ -44,13 +44,16 @@ void smig_s3_forget_answer(smig_s3_exchange_t *exchange) {
   exchange->server_date_ms = 0;
 }
 
-/* Which bytes of the object an answer carries; last -1: it does not say. */
+/* Which bytes of the object an answer carries; last -1: it does not say, or nothing that can be. */
 static void range_of(const smig_s3_fields_t *headers, int64_t *first, int64_t *last) {
   const char *range = smig_s3_fields_get(headers, "content-range"),
              *length = smig_s3_fields_get(headers, "content-length");
   *first = 0;
   *last = length ? strtoll(length, NULL, 10) - 1 : -1;
-  if (range && sscanf(range, "bytes %" SCNd64 "-%" SCNd64, first, last) != 2) *last = -1;
+  bool good = !range || sscanf(range, "bytes %" SCNd64 "-%" SCNd64, first, last) == 2;
+  if (good && *first >= 0 && *last >= *first - 1 && *last < SMIG_S3_LENGTH_MAX) return;
+  *first = 0;
+  *last = -1;
 }
 
 /* An ETag by which the rest can be asked for: a weak one never matches, and a part's number allows no range. */
@@ -120,7 +123,10 @@ bool smig_s3_read(smig_s3_exchange_t *exchange, void *buffer, size_t size, size_
     *got = held < size ? held : size;
     memcpy(buffer, exchange->held + exchange->held_from, *got);
     exchange->held_from += *got;
-    if (!holds(exchange)) exchange->held_from = exchange->held_to = 0;
+    if (!holds(exchange)) {
+      exchange->held_from = exchange->held_to = 0;
+      smig_s3_resume(exchange); /* now: who waits by smig_s3_readable only drives */
+    }
     return true;
   }
   if (!exchange->failed) return true;

@@ -5,19 +5,10 @@
  *   floor steps URI DB COUNT             COUNT inserts, and after each an update of one sub-path of the ledger document
  *   floor drop  URI DB                   drops the database
  */
-#include <mongoc/mongoc.h>
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "floor.h"
 
 #define LEDGER "SmartdataEasyStore"
 #define NAME_ID "smartmigration:smartmigration"
-
-static void require(bool good, const bson_error_t *error) {
-  if (good) return;
-  fprintf(stderr, "floor: %s\n", error->message);
-  exit(1);
-}
 
 static mongoc_write_concern_t *durable(void) {
   mongoc_write_concern_t *concern = mongoc_write_concern_new();
@@ -123,11 +114,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: floor plant|read|steps|drop URI DB [COUNT [VERSION]]\n");
     return 2;
   }
-  mongoc_init();
-  bson_error_t error;
-  mongoc_uri_t *uri = mongoc_uri_new_with_error(argv[2], &error);
-  require(uri != NULL, &error);
-  mongoc_client_t *client = mongoc_client_new_from_uri(uri);
+  mongoc_client_t *client = open_client(argv[2]);
   mongoc_collection_t *ledger = mongoc_client_get_collection(client, argv[3], LEDGER);
   if (strcmp(argv[1], "plant") == 0) {
     plant(ledger, atoi(argv[4]), argv[5]);
@@ -136,13 +123,9 @@ int main(int argc, char **argv) {
   } else if (strcmp(argv[1], "steps") == 0) {
     steps(client, ledger, argv[3], atoi(argv[4]));
   } else {
-    mongoc_database_t *database = mongoc_client_get_database(client, argv[3]);
-    require(mongoc_database_drop(database, &error), &error);
-    mongoc_database_destroy(database);
+    drop_database(client, argv[3]);
   }
   mongoc_collection_destroy(ledger);
-  mongoc_client_destroy(client);
-  mongoc_uri_destroy(uri);
-  mongoc_cleanup();
+  close_client(client);
   return 0;
 }

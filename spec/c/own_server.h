@@ -112,6 +112,16 @@ static void own_server_wait(const own_server_t *server) {
   if (!primary) own_server_fail("it has no primary after 30 s");
 }
 
+static inline void own_server_kill(const own_server_t *server) {
+  kill(server->pid, SIGKILL);
+  waitpid(server->pid, NULL, 0);
+}
+
+static inline void own_server_restart(own_server_t *server) {
+  own_server_spawn(server);
+  own_server_wait(server);
+}
+
 static void own_server_start(own_server_t *server) {
   snprintf(server->folder, sizeof server->folder, "/tmp/smig-own-XXXXXX");
   if (!mkdtemp(server->folder)) own_server_fail("no folder");
@@ -121,8 +131,10 @@ static void own_server_start(own_server_t *server) {
   own_server_wait(server);
 }
 
+/* Returns when it has stopped: its threads go on for a moment after the signal. */
 static inline void own_server_freeze(const own_server_t *server) {
   kill(server->pid, SIGSTOP);
+  waitpid(server->pid, NULL, WUNTRACED);
 }
 
 static inline void own_server_thaw(const own_server_t *server) {

@@ -11,6 +11,16 @@
 
 #include <unistd.h>
 
+/* Nothing of the machine's own settings: for servers of a test's own. */
+static inline void s3_forget_environment(void) {
+  static const char *const names[] = {"AWS_REGION",          "AWS_DEFAULT_REGION", "AWS_PROFILE",
+                                      "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL",   "AWS_CA_BUNDLE",
+                                      "http_proxy",          "all_proxy",          "ALL_PROXY"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) unsetenv(names[i]);
+  setenv("AWS_CONFIG_FILE", "/dev/null", 1);
+  setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", 1);
+}
+
 static inline smig_s3_t *s3_open(const smig_s3_config_t *config) {
   smig_error_t error = SMIG_ERROR_INIT;
   smig_s3_t *client = smig_s3_open(config, &error);

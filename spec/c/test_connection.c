@@ -165,13 +165,11 @@ static void the_defaults_are_the_safe_ones(void) {
   CHECK(mongoc_write_concern_get_wmajority(concern) && mongoc_write_concern_get_journal(concern));
   const mongoc_uri_t *uri = mongoc_client_get_uri(client);
   CHECK(mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 1) == INT32_MAX);
-  CHECK(mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, 1) == 10000);
   CHECK_STR(mongoc_uri_get_appname(uri), "smartmigration");
   smig_mongo_connection_free(connection);
-  connection = open_or_die("&socketTimeoutMS=7000&serverSelectionTimeoutMS=900&appName=mine");
+  connection = open_or_die("&socketTimeoutMS=7000&appName=mine");
   uri = mongoc_client_get_uri(smig_mongo_connection_client(connection));
   CHECK(mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 1) == 7000);
-  CHECK(mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, 1) == 900);
   CHECK_STR(mongoc_uri_get_appname(uri), "mine");
   smig_mongo_connection_free(connection);
 }
@@ -195,7 +193,8 @@ static void a_server_that_is_not_there_is_named(void) {
   smig_mongo_topology_t topology;
   int64_t begun = smig_clock_mono_ms();
   CHECK(!smig_mongo_connection_topology(connection, &topology, &error));
-  CHECK(smig_clock_mono_ms() - begun < 2000, "within the wait that the uri allows");
+  int64_t took = smig_clock_mono_ms() - begun;
+  CHECK(took >= 700 && took < 2000, "the wait that the uri allows: %" PRId64 " ms", took);
   CHECK_STR(error.name, "CONNECTION_FAILED");
   CHECK(strstr(error.message, smig_mongo_connection_hosts(connection)), "%s", error.message);
   CHECK(!strstr(error.message, "letmein44") && !strstr(error.message, "ann:"), "%s", error.message);

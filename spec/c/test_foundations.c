@@ -111,6 +111,17 @@ static void secrets_are_cut_out_in_every_spelling(void) {
   scrubs_to("basic dXNlOnBAc3MgdyJyZC8x end", "basic dXNlO*** end"); /* use:secret */
 }
 
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF"
+
+static void signatures_are_cut_out_without_being_learnt(void) {
+  scrubs_to("https://x/?a=b&X-Amz-Signature=" HEX64 "&c=d", "https://x/?a=b&X-Amz-Signature=***&c=d");
+  scrubs_to("next=x%3Fa%26X-Amz-Signature%3d" HEX64 "%26c", "next=x%3Fa%26X-Amz-Signature%3d***%26c");
+  scrubs_to("SignedHeaders=host, Signature=" HEX64 "; Signature=" HEX64,
+            "SignedHeaders=host, Signature=***; Signature=***");
+  scrubs_to("Signature=abc Signature " HEX64 " Signature", "Signature=abc Signature " HEX64 " Signature");
+  scrubs_to("Signature=", "Signature=");
+}
+
 static void overlapping_and_encoded_base64_secrets(void) {
   smig_secret_learn("sess?>~~tok", 11); /* its base64 has characters of either alphabet */
   scrubs_to("a c2Vzcz8+fn50b2s= b", "a *** b");
@@ -439,6 +450,7 @@ int main(void) {
   RUN(every_code_has_name_status_and_text);
   RUN(errors_are_set_replaced_moved_and_released);
   RUN(nothing_is_scrubbed_before_a_secret_is_known);
+  RUN(signatures_are_cut_out_without_being_learnt);
   RUN(secrets_are_cut_out_in_every_spelling);
   RUN(overlapping_and_encoded_base64_secrets);
   RUN(secrets_keep_out_of_error_messages);

@@ -235,6 +235,21 @@ static void a_second_take_over_remembers_both_users(void) {
   tear_down();
 }
 
+static void a_take_over_remembers_the_longest_time_to_live(void) {
+  static const int64_t ttls[] = {3 * TTL_MS, TTL_MS};
+  set_up();
+  for (size_t i = 0; i < sizeof ttls / sizeof *ttls; i++) {
+    smig_lease_new(&lease, ttls[i]);
+    CHECK(try_lock(one, &lease, true, NULL));
+  }
+  smig_ledger_state_t locked;
+  CHECK(try_lock(two, &rival, true, &locked));
+  CHECK(locked.leftovers_ttl_ms == 3 * TTL_MS && locked.lock.ttl_ms == rival.ttl_ms, "%" PRId64,
+        locked.leftovers_ttl_ms);
+  smig_ledger_state_release(&locked);
+  tear_down();
+}
+
 static void renewal_extends_and_tells_a_thief(void) {
   bson_t before, after;
   bool ours = false;
@@ -631,6 +646,7 @@ int main(void) {
     RUN(unreadable_expiry_is_taken_over_only_as_dead);
     RUN(dead_holder_is_taken_over_before_its_time);
     RUN(a_second_take_over_remembers_both_users);
+    RUN(a_take_over_remembers_the_longest_time_to_live);
     RUN(renewal_extends_and_tells_a_thief);
     RUN(release_keeps_the_fence_and_leaves_no_mark);
     RUN(fence_rises_even_past_the_clock);

@@ -1,5 +1,6 @@
 /* The run over the ledger in memory, through the public API: results, records, failures, stops, bootstraps, writes. */
 #include "check.h"
+#include "details.h"
 #include "engine.h"
 #include "memory_ledger.h"
 
@@ -140,6 +141,14 @@ static void a_failure_is_recorded_and_says_what_was_done(void) {
   CHECK_STR(bson_iter_utf8(&found, NULL), "a");
   CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "result.steps_not_run.0.id", &found));
   CHECK_STR(bson_iter_utf8(&found, NULL), "c");
+  CHECK_STR(detail(&error, "result.steps_failed.0.id"), "b");
+  CHECK_STR(detail(&error, "result.steps_failed.0.from_version"), "1.1.0");
+  CHECK_STR(detail(&error, "result.steps_failed.0.to_version"), "1.2.0");
+  CHECK_STR(detail(&error, "result.steps_failed.0.status"), "failed");
+  CHECK(detail(&error, "result.steps_failed.0.started_at")[0] == '2');
+  CHECK(detail(&error, "result.steps_failed.0.finished_at")[0] == '2');
+  CHECK_STR(detail(&error, "result.steps_failed.0.error.code"), "DuplicateKey");
+  CHECK(!bson_iter_init(&iter, error.details) || !bson_iter_find_descendant(&iter, "result.steps_failed.1", &found));
   CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "cause.code", &found));
   CHECK_STR(bson_iter_utf8(&found, NULL), "DuplicateKey");
   smig_error_release(&error);

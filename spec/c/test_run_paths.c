@@ -202,6 +202,14 @@ static void run_badly(smig_code_t code, size_t applied, size_t not_run) {
   CHECK(error.code == code, "%s: %s", error.name, error.message);
   CHECK(count_of("result.steps_applied") == applied, "%zu", count_of("result.steps_applied"));
   CHECK(count_of("result.steps_not_run") == not_run, "%zu", count_of("result.steps_not_run"));
+  /* Every planned step stands in one list; where there is no plan in none. */
+  size_t ended = applied + not_run ? 3 - applied - not_run : 0;
+  CHECK(count_of("result.steps_failed") == ended, "%zu", count_of("result.steps_failed"));
+  if (!ended) return;
+  CHECK_STR(detail(&error, "result.steps_failed.0.status"), code == SMIG_STEP_FAILED ? "failed" : "interrupted");
+  CHECK(detail(&error, "result.steps_failed.0.started_at") && detail(&error, "result.steps_failed.0.finished_at"));
+  CHECK_STR(detail(&error, "result.steps_failed.0.error.code"),
+            code == SMIG_STEP_FAILED ? detail(&error, "cause.code") : error.name);
 }
 
 static void check_given_back(void) {

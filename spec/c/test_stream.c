@@ -1,6 +1,6 @@
 /*
- * The guarded stream against a real server that is frozen (SIGSTOP), plain and over TLS, and behind a proxy that counts:
- * a shut guard ends calls in progress within 2 s and lets no byte out.
+ * The guarded stream against a real server that is frozen (SIGSTOP) or killed, plain and over TLS, and behind a proxy that
+ * counts: a shut guard ends calls in progress within 2 s and lets no byte out.
  */
 #include "check.h"
 #include "clock.h"
@@ -68,6 +68,7 @@ static bool make(smig_mongo_connection_t *connection, call_t call, smig_error_t 
   bson_t reply;
   bson_error_t cause = {0};
   bool done;
+  smig_mongo_connection_await(connection, call != FIND, NULL);
   if (call == INSERT)
     done = mongoc_collection_insert_one(collection, document, NULL, &reply, &cause);
   else if (call == FIND)
@@ -129,19 +130,22 @@ static void freeze_and_shut(bool tls, call_t call) {
   smig_mongo_connection_set_guard(connection, &guard);
   smig_error_t error = SMIG_ERROR_INIT;
   CHECK(make(connection, INSERT, &error), "%s", error.message);
+  int64_t cpu = cpu_ms();
+  CHECK(make(connection, call, &error), "%s", error.message);
+  int64_t work = cpu_ms() - cpu;
 
   own_server_freeze(&server);
   shutter_t shutter = {.guard = &guard, .after_ms = BEFORE_SHUT_MS};
   pthread_t thread;
   pthread_create(&thread, NULL, shut_later, &shutter);
-  int64_t cpu = cpu_ms();
+  cpu = cpu_ms();
   bool done = make(connection, call, &error);
   int64_t late = smig_clock_mono_ms() - atomic_load(&shutter.shut_at_ms);
   pthread_join(thread, NULL);
   own_server_thaw(&server);
   CHECK(!done, "the call got through");
   CHECK(atomic_load(&shutter.shut_at_ms) && late < END_MS, "it ended %" PRId64 " ms after the shutting", late);
-  CHECK(cpu_ms() - cpu < 500, "it span for %" PRId64 " ms", cpu_ms() - cpu);
+  CHECK(cpu_ms() - cpu < work + 500, "it span for %" PRId64 " ms, its work is %" PRId64 " ms", cpu_ms() - cpu, work);
   CHECK_STR(error.name, "LOCK_LOST");
   CHECK(detail_flag(&error, "cause.message"), "the driver's text is kept");
   CHECK(detail_flag(&error, "cause.outcome_unknown") == (call != FIND), "only a write may have landed");
@@ -256,6 +260,163 @@ static void a_second_connection_has_its_time_limits(void) {
   smig_error_release(&error);
   smig_mongo_connection_free(second);
   smig_mongo_connection_free(first);
+}
+
+/* --------------------------------------------------------------- a dead server */
+
+/* Kills the server during a call, and shuts the guard a little later, while the call looks for a server to be sent again to. */
+static void *kill_and_shut_later(void *argument) {
+  smig_clock_sleep_ms(BEFORE_SHUT_MS);
+  own_server_kill(&server);
+  return shut_later(argument);
+}
+
+static void a_call_whose_server_dies_ends(call_t call) {
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  smig_guard_extend(&guard, smig_clock_boot_ms() + 60000); /* a lease is held */
+  smig_mongo_connection_t *connection = open_at(server.port, false, "");
+  smig_mongo_connection_set_guard(connection, &guard);
+  smig_error_t error = SMIG_ERROR_INIT;
+  CHECK(make(connection, INSERT, &error), "%s", error.message);
+  own_server_freeze(&server);
+  shutter_t shutter = {.guard = &guard, .after_ms = BEFORE_SHUT_MS};
+  pthread_t thread;
+  pthread_create(&thread, NULL, kill_and_shut_later, &shutter);
+  bool done = make(connection, call, &error);
+  int64_t ended = smig_clock_mono_ms();
+  pthread_join(thread, NULL);
+  int64_t late = ended - atomic_load(&shutter.shut_at_ms);
+  CHECK(!done && late >= 0 && late < END_MS, "it ended %" PRId64 " ms after the shutting", late);
+  CHECK_STR(error.name, "LOCK_LOST");
+  printf("# %s: ended %" PRId64 " ms after the shutting\n", call_names[call], late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  own_server_restart(&server);
+}
+
+static void a_write_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(INSERT);
+}
+static void a_write_that_the_driver_does_not_resend_and_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(UPDATE);
+}
+static void a_read_whose_server_dies_ends(void) {
+  a_call_whose_server_dies_ends(FIND);
+}
+
+/* The server is gone before the call, and known or not. */
+static void looking_for_a_dead_server_ends(bool known, smig_guard_state_t state) {
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  atomic_store(&guard.step_running, true);
+  smig_mongo_connection_t *connection = open_at(server.port, false, "&heartbeatFrequencyMS=500");
+  smig_mongo_connection_set_guard(connection, &guard);
+  smig_error_t error = SMIG_ERROR_INIT;
+  if (known) CHECK(make(connection, INSERT, &error), "%s", error.message);
+  own_server_kill(&server);
+  int64_t stop_at = smig_clock_boot_ms() + 3 * BEFORE_SHUT_MS;
+  if (state == SMIG_GUARD_INTERRUPTED) {
+    smig_guard_limit_stop(&guard, 3 * BEFORE_SHUT_MS);
+    smig_guard_ask_to_stop(&guard, SIGTERM);
+  } else {
+    smig_guard_extend(&guard, stop_at);
+  }
+  CHECK(!make(connection, INSERT, &error));
+  int64_t late = smig_clock_boot_ms() - stop_at;
+  CHECK(late >= 0 && late < END_MS, "it ended %" PRId64 " ms after it had to", late);
+  CHECK_STR(error.name, state == SMIG_GUARD_INTERRUPTED ? "INTERRUPTED" : "LOCK_LOST");
+  printf("# ended %" PRId64 " ms after it had to\n", late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  own_server_restart(&server);
+}
+
+static void looking_for_a_server_that_died_ends_when_the_lock_is_lost(void) {
+  looking_for_a_dead_server_ends(true, SMIG_GUARD_LOST);
+}
+static void looking_for_a_server_that_died_ends_when_the_run_is_stopped(void) {
+  looking_for_a_dead_server_ends(true, SMIG_GUARD_INTERRUPTED);
+}
+static void looking_for_a_server_that_never_was_there_ends(void) {
+  looking_for_a_dead_server_ends(false, SMIG_GUARD_LOST);
+}
+
+/* A host that answers nothing at all: its backlog is full. The driver's connect cannot be ended. */
+static void connecting_to_a_silent_host_ends(void) {
+  int listener = socket(AF_INET, SOCK_STREAM, 0), waiting[8];
+  struct sockaddr_in address = proxy_address(0);
+  socklen_t length = sizeof address;
+  if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 0) ||
+      getsockname(listener, (struct sockaddr *)&address, &length))
+    own_server_fail("no silent host");
+  for (int i = 0; i < 8; i++) {
+    waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    (void)!connect(waiting[i], (struct sockaddr *)&address, length);
+  }
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  smig_mongo_connection_t *connection = open_at(ntohs(address.sin_port), false, "");
+  smig_mongo_connection_set_guard(connection, &guard);
+  shutter_t shutter = {.guard = &guard, .after_ms = BEFORE_SHUT_MS};
+  pthread_t thread;
+  pthread_create(&thread, NULL, shut_later, &shutter);
+  smig_error_t error = SMIG_ERROR_INIT;
+  CHECK(!make(connection, FIND, &error));
+  int64_t ended = smig_clock_mono_ms();
+  pthread_join(thread, NULL);
+  int64_t late = ended - atomic_load(&shutter.shut_at_ms);
+  CHECK(late >= 0 && late < END_MS, "it ended %" PRId64 " ms after the shutting", late);
+  CHECK_STR(error.name, "LOCK_LOST");
+  printf("# ended %" PRId64 " ms after the shutting\n", late);
+  smig_error_release(&error);
+  smig_mongo_connection_free(connection);
+  smig_guard_release(&guard);
+  for (int i = 0; i < 8; i++) close(waiting[i]);
+  close(listener);
+}
+
+/* A call in a thread of its own: the kernel ends a server with the thread that started it. */
+typedef struct caller {
+  smig_mongo_connection_t *connection;
+  smig_error_t error;
+  bool done;
+} caller_t;
+
+static void *call_insert(void *argument) {
+  caller_t *caller = argument;
+  caller->done = make(caller->connection, INSERT, &caller->error);
+  return NULL;
+}
+
+/* With an open guard a server is waited for as long as the URI allows, although the driver's own wait is short. */
+static void a_call_outlasts_an_absence(bool in_progress) {
+  caller_t caller = {.connection = open_at(server.port, false, "&serverSelectionTimeoutMS=30000")};
+  pthread_t thread;
+  call_insert(&caller);
+  CHECK(caller.done, "%s", caller.error.message);
+  if (in_progress)
+    own_server_freeze(&server);
+  else
+    own_server_kill(&server);
+  pthread_create(&thread, NULL, call_insert, &caller);
+  smig_clock_sleep_ms(BEFORE_SHUT_MS);
+  if (in_progress) own_server_kill(&server);
+  smig_clock_sleep_ms(END_MS); /* several of the driver's waits */
+  own_server_restart(&server);
+  pthread_join(thread, NULL);
+  CHECK(caller.done, "%s", caller.error.message);
+  smig_error_release(&caller.error);
+  smig_mongo_connection_free(caller.connection);
+}
+
+static void a_call_waits_for_a_server_that_comes_back(void) {
+  a_call_outlasts_an_absence(false);
+}
+static void a_call_in_progress_is_sent_again_to_a_server_that_comes_back(void) {
+  a_call_outlasts_an_absence(true);
 }
 
 /* ----------------------------------------------------------- not a single byte */
@@ -414,6 +575,15 @@ int main(void) {
   RUN(sending_more_than_the_socket_takes_ends_over_tls);
   RUN(the_deadline_alone_ends_a_call);
   RUN(looking_for_a_server_ends);
+  RUN(a_write_whose_server_dies_ends);
+  RUN(a_write_that_the_driver_does_not_resend_and_whose_server_dies_ends);
+  RUN(a_read_whose_server_dies_ends);
+  RUN(looking_for_a_server_that_died_ends_when_the_lock_is_lost);
+  RUN(looking_for_a_server_that_died_ends_when_the_run_is_stopped);
+  RUN(looking_for_a_server_that_never_was_there_ends);
+  RUN(connecting_to_a_silent_host_ends);
+  RUN(a_call_waits_for_a_server_that_comes_back);
+  RUN(a_call_in_progress_is_sent_again_to_a_server_that_comes_back);
   RUN(a_limit_ends_a_call);
   RUN(a_second_connection_has_its_time_limits);
   RUN(a_shut_guard_lets_no_byte_out);

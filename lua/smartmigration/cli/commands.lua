@@ -18,7 +18,8 @@ Shows the steps that a run would take and the version after it. Writes nothing a
     examples = { "smartmigration-lua plan", "smartmigration-lua plan --exit-code; [ $? = 10 ] && echo 'steps are pending'" } },
   { name = "status", summary = "show version, lock and steps",
     text = [[
-Shows the version of the data, who holds the lock, and each step: applied, running, failed, interrupted or pending.
+Shows the version of the data, who holds the lock, and each step: applied, running, failed, interrupted,
+pending, or skipped, which will never run: it leads no further than a fresh install or a baseline began.
 Needs read rights only, so it serves as start-up probe and in init containers: they wait until somebody has migrated.]],
     examples = {
       "smartmigration-lua status",

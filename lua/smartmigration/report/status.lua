@@ -5,7 +5,7 @@ local text = require "smartmigration.text"
 
 local report = {}
 
-local COLORS = { applied = "green", running = "cyan", failed = "red", interrupted = "yellow", pending = "dim" }
+local COLORS = { applied = "green", running = "cyan", failed = "red", interrupted = "yellow", pending = "dim", skipped = "dim" }
 
 local function check_line(status, style)
   if status.check == "up-to-date" then
