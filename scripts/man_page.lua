@@ -36,15 +36,6 @@ local function add_examples(examples)
   add ".EE"
 end
 
-local function belongs(setting, name)
-  for _, owner in ipairs(setting.commands or {}) do
-    if owner == name then
-      return true
-    end
-  end
-  return false
-end
-
 local function add_option(setting)
   local short = setting.short and ("\\fB%s\\fR, "):format(escape(setting.short)) or ""
   local value = setting.value and (" \\fI%s\\fR"):format(escape(setting.value)) or ""
@@ -71,7 +62,7 @@ local function add_commands()
     add(".SS %s%s", escape(command.name), escape(argument))
     add_text(command.text)
     for _, setting in ipairs(settings) do
-      if setting.flag and belongs(setting, command.name) then
+      if setting.flag and help.belongs(setting, command.name) then
         add_option(setting)
       end
     end

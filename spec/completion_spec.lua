@@ -116,6 +116,25 @@ describe("completion", function()
     end
   end)
 
+  it("costs other commands nothing: what it stands on is not loaded for them", function()
+    local loaded = [[
+      require "smartmigration"
+      require("smartmigration.cli").main(arg)
+      for name in pairs(package.loaded) do io.stderr:write(name, "\n") end]]
+    local function load(word, argument)
+      local result = process.run { "lua5.4", "-e", ("package.cpath = %q"):format(build.cpath), "-e", loaded, "-", word, argument }
+      return result.err
+    end
+    local own = "smartmigration%.cli%.words\n"
+    assert.is_truthy(load("completion", "bash"):find(own))
+    local version = load "version"
+    assert.is_truthy(version:find "smartmigration%.cli%.version\n", version)
+    for _, name in ipairs { own, "smartmigration%.cli%.library\n", "smartmigration%.cli%.new",
+      "smartmigration%.cli%.help_text\n" } do
+      assert.is_nil(version:find(name), version)
+    end
+  end)
+
   it("refuses other shells", function()
     local result = place:run { "completion", "zhs" }
     assert.are.equal(2, result.status)

@@ -1,5 +1,5 @@
 -- The texts of `help`, made of the tables of commands and settings. Returns text; nothing is raised. The man page takes the
--- parts that stand in no table: SUMMARY, EXAMPLES, FOOT, about(setting).
+-- parts that stand in no table: SUMMARY, EXAMPLES, FOOT, about(setting), belongs(setting, command).
 local commands = require "smartmigration.cli.commands"
 local settings = require "smartmigration.settings"
 
@@ -42,7 +42,8 @@ local function option_line(setting)
   return names .. gap .. wrap(about, INDENT)
 end
 
-local function belongs(setting, name)
+-- Whether a setting is the command's own.
+function help.belongs(setting, name)
   for _, owner in ipairs(setting.commands or {}) do
     if owner == name then
       return true
@@ -110,7 +111,7 @@ function help.command(name)
   end
   local own = {}
   for _, setting in ipairs(settings) do
-    if belongs(setting, name) then
+    if help.belongs(setting, name) then
       own[#own + 1] = option_line(setting)
     end
   end

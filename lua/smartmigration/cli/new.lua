@@ -1,6 +1,7 @@
 -- `new NAME`: writes the file of the next step, in the folder and nowhere else, never over a file. Returns 0.
 -- Errors: INVALID_OPTIONS for a name that no file can have; those of the chain, the new step in its place.
 local core = require "smartmigration.core"
+local loader = require "smartmigration.loader"
 local process = require "smartmigration.process"
 local text = require "smartmigration.text"
 
@@ -43,7 +44,7 @@ local function step_files(folder)
   end
   local files = {}
   for i, name in ipairs(names) do
-    if name:find "^[^._].*%.lua$" and types[i] ~= "directory" then
+    if loader.is_step_file(name, types[i]) then
       files[#files + 1] = name
     end
   end

@@ -3,6 +3,7 @@
 local config = require "smartmigration.config"
 local core = require "smartmigration.core"
 local library = require "smartmigration.cli.library"
+local loader = require "smartmigration.loader"
 local process = require "smartmigration.process"
 local text = require "smartmigration.text"
 
@@ -73,8 +74,9 @@ local function make_folders(path)
 end
 
 local function has_steps(folder)
-  for _, name in ipairs(process.list_directory(folder) or {}) do
-    if name:find "^[^._].*%.lua$" then
+  local names, types = process.list_directory(folder)
+  for i, name in ipairs(names or {}) do
+    if loader.is_step_file(name, types[i]) then
       return true
     end
   end
