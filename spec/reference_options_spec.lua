@@ -1,9 +1,10 @@
 -- The options that lua/api documents and those that the methods take are the same. It is asked of the methods themselves: each
--- name that any method has, one by one. An unknown option is refused before anything is sent, and nothing listens where these
--- clients would send what is not refused.
+-- name that is documented or that stands in a descriptor of the sources, one by one. An unknown option is refused before
+-- anything is sent, and nothing listens where these clients would send what is not refused.
 local api = require "spec.support.api"
 local bson = require "smartmigration.bson"
 local mongo = require "smartmigration.mongo"
+local process = require "spec.support.process"
 local smartmigration = require "smartmigration"
 
 -- Arguments that stand before the options, by name; `false` where a method has another idea of the name.
@@ -45,6 +46,19 @@ local function arguments_of(entry, owner)
   return arguments
 end
 
+-- The names in the sources' descriptors of options, so that one which nobody documented is asked for, too.
+local function names_of_sources(into)
+  local patterns = { "LMONGO_%u+%([%w_]+, ([%w_]+)", "EXPLAIN%(([%w_]+)", 'MODEL%("([%w_]+)"', '{"([%w_]+)", KIT_',
+    '%.name = "([%w_]+)"',
+    '([%w_]+) = "text"', '([%w_]+) = "string"', '([%w_]+) = "boolean"', '([%w_]+) = "integer"', '([%w_]+) = "table"',
+    '([%w_]+) = "function"', '([%w_]+) = { "integer"' }
+  local found = process.run { "sh", "-c",
+    "cat bindings/mongo/*.[ch] bindings/bson/*.c lua/smartmigration/*.lua lua/smartmigration/*/*.lua" }
+  for _, pattern in ipairs(patterns) do
+    for name in found.out:gmatch(pattern) do into[name] = true end
+  end
+end
+
 describe("options", function()
   local migration <const> = smartmigration.new { target_version = "1.0.0", offline = true }
   local client <const> = mongo.connect "mongodb://127.0.0.1:1/app?serverSelectionTimeoutMS=1&serverSelectionTryOnce=true"
@@ -53,6 +67,7 @@ describe("options", function()
   for _, class in pairs(api.classes) do
     if class.kind == "options" then api.options_of(class, every) end
   end
+  names_of_sources(every)
   teardown(function()
     client:close()
     migration:close()
