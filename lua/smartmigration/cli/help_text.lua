@@ -58,7 +58,7 @@ local function general_options(lines)
   for _, setting in ipairs(settings) do
     if setting.group then
       group = setting.group
-    elseif not setting.commands then
+    elseif setting.flag and not setting.commands then
       if group then
         lines[#lines + 1] = ""
         lines[#lines + 1] = group .. ":"
@@ -69,7 +69,7 @@ local function general_options(lines)
   end
 end
 
-help.SUMMARY = "moves data in MongoDB from one version to the next, by steps written in Lua"
+help.SUMMARY = "moves data in MongoDB and S3 from one version to the next, by steps written in Lua"
 
 help.EXAMPLES = {
   "smartmigration-lua --mongo-uri 'mongodb://localhost:27017/app?replicaSet=rs0' plan",
