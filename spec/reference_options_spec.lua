@@ -5,6 +5,7 @@ local api = require "spec.support.api"
 local bson = require "smartmigration.bson"
 local mongo = require "smartmigration.mongo"
 local process = require "spec.support.process"
+local s3 = require "smartmigration.s3"
 local smartmigration = require "smartmigration"
 
 -- Arguments that stand before the options, by name; `false` where a method has another idea of the name.
@@ -62,6 +63,8 @@ end
 describe("options", function()
   local migration <const> = smartmigration.new { target_version = "1.0.0", offline = true }
   local client <const> = mongo.connect "mongodb://127.0.0.1:1/app?serverSelectionTimeoutMS=1&serverSelectionTryOnce=true"
+  local store <const> = s3.connect { endpoint = "http://127.0.0.1:1", bucket = "nowhere", access_key_id = "a",
+    secret_access_key = "b" }
   local collection <const> = client:database():collection "c"
   local every <const> = {}
   for _, class in pairs(api.classes) do
@@ -69,6 +72,7 @@ describe("options", function()
   end
   names_of_sources(every)
   teardown(function()
+    store:close()
     client:close()
     migration:close()
   end)
@@ -106,6 +110,12 @@ describe("options", function()
     check("collection", collection)
     check("bulk_writer", collection:bulk_writer())
     check("gridfs", client:database():gridfs())
+  end)
+
+  it("of S3's handles", function()
+    check("s3_handle", store)
+    check("s3_handle", store:bucket(), "bucket")
+    check("s3_client", store)
   end)
 
   it("of a migration", function()

@@ -61,7 +61,8 @@ local function lua_methods(metatable)
 end
 
 -- Not of the public: what the Lua module stands on.
-local INTERNAL = { engine = true, ["mongo.scope"] = true }
+local INTERNAL = { engine = true, ["mongo.scope"] = true, s3_exchange = true, s3_buffer = true, s3_source = true, s3_sink = true,
+  s3_scope = true }
 
 -- The names a C function of fields knows: the strings it compares with.
 local function field_names(path, func)
@@ -89,6 +90,7 @@ local FIELDS = {
   gridfs = { "bindings/mongo/gridfs.c", "gridfs_field" },
   gridfs_upload = { "bindings/mongo/gridfs_upload.c", "upload_field" },
   gridfs_download = { "bindings/mongo/gridfs_download.c", "download_field" },
+  bucket = { "bindings/s3/scope.c", "bucket_field" },
   ["ctx.step"] = { "bindings/context/facts.c", "step_field" },
   ["ctx.lease"] = { "bindings/context/facts.c", "lease_field" },
 }
@@ -128,7 +130,7 @@ describe("the reference", function()
   end)
 
   it("names codes that are there", function()
-    local known = read "docs/exit-codes.md" .. read "docs/mongo.md"
+    local known = read "docs/exit-codes.md" .. read "docs/mongo.md" .. read "docs/s3.md"
     for _, entry in ipairs(entries) do
       for _, code in ipairs(entry.data.raises or {}) do
         assert.is_truthy(known:find(code, 1, true), entry.owner .. "." .. entry.data.name .. " raises " .. code)
@@ -221,6 +223,9 @@ describe("coverage", function()
     local bound = bound_methods()
     bound.migration = lua_methods(debug.getmetatable(migration))
     bound.builder = lua_methods(debug.getmetatable(migration:step "unfinished"))
+    bound.s3_listing = lua_methods(upvalue(upvalue(require("smartmigration.s3.list").list, "iterate"), "meta"))
+    bound.s3_reader = lua_methods(upvalue(require("smartmigration.s3.reader").open, "meta"))
+    bound.s3_upload = lua_methods(upvalue(require("smartmigration.s3.multipart").upload, "meta"))
     for name in pairs(INTERNAL) do bound[name] = nil end
     bound.error = table_names("bindings/kit/error_fields.c", "kit_error_methods%[%] = (%b{})", '{"([%w_]+)"')
     bound["bson.objectid"] = { "timestamp_s" }
@@ -229,6 +234,7 @@ describe("coverage", function()
       assert.is_truthy(class, "the class " .. name .. " is not documented")
       assert.are.same(methods, methods_of(class), name)
     end
+    bound.s3_handle = {} -- what buckets and clients have in common
     for name, class in pairs(classes) do
       assert.is_truthy(bound[name] or not class.methods, name .. " is documented and not there")
     end
@@ -262,6 +268,7 @@ describe("coverage", function()
     table.sort(ctx)
     assert.are.same(table_names("bindings/context/context.c", "%*const names%[%] = (%b{})", '"([%w_]+)"'), ctx)
     local errors = table_names("bindings/kit/error_fields.c", "}%s*fields%[%] = (%b{})", '{"([%w_]+)"')
+    for name in read("lua/smartmigration/s3/parallel.lua"):gmatch 'annotate%([%w]+, "([%w_]+)"' do errors[#errors + 1] = name end
     for _, name in ipairs { "traceback", "value", "where" } do errors[#errors + 1] = name end
     table.sort(errors)
     assert.are.same(errors, names_of(classes.error.fields))

@@ -6,8 +6,8 @@ return {
     { name = "ctx", kind = "handle", about = "What a step works with.",
       fields = {
         "mongo @database the configured database; `nil` without MongoDB",
-        "s3 any the S3 client; `nil` without S3",
-        "bucket any the configured bucket; `nil` without S3",
+        "s3 @s3_client the S3 client; `nil` without S3",
+        "bucket @bucket the configured bucket; `nil` without S3",
         "bson @bson the module of values",
         "log @ctx.log the log",
         "checkpoint @ctx.checkpoint what a resumable step goes on from",

@@ -29,6 +29,8 @@ return {
         "details table what the code has besides",
         "cause? @error the error below it",
         "value? any what a step raised, when that was no error object",
+        "completed? integer of `parallel`: how many items were done",
+        "failed? table[] of `parallel`: `item` and `error` of each that failed",
         "where? string `file:line`",
         "traceback? string the traceback of where it was raised",
       },

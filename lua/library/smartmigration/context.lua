@@ -5,8 +5,8 @@ error('Cannot require a meta file')
 --- What a step works with.
 ---@class smartmigration.ctx
 ---@field mongo smartmigration.database the configured database; `nil` without MongoDB
----@field s3 any the S3 client; `nil` without S3
----@field bucket any the configured bucket; `nil` without S3
+---@field s3 smartmigration.s3_client the S3 client; `nil` without S3
+---@field bucket smartmigration.bucket the configured bucket; `nil` without S3
 ---@field bson smartmigration.bson the module of values
 ---@field log smartmigration.ctx.log the log
 ---@field checkpoint smartmigration.ctx.checkpoint what a resumable step goes on from

@@ -26,6 +26,8 @@ error('Cannot require a meta file')
 ---@field details table what the code has besides
 ---@field cause? smartmigration.error the error below it
 ---@field value? any what a step raised, when that was no error object
+---@field completed? integer of `parallel`: how many items were done
+---@field failed? table[] of `parallel`: `item` and `error` of each that failed
 ---@field where? string `file:line`
 ---@field traceback? string the traceback of where it was raised
 local error = {}

@@ -19,7 +19,9 @@ error('Cannot require a meta file')
 ---@field target_from_chain? boolean the target is the chain's last `to`
 ---@field offline? boolean no server is needed: only `validate` works
 ---@field mongo? smartmigration.mongo_settings MongoDB
+---@field s3? smartmigration.s3_settings S3
 ---@field ledger? smartmigration.ledger_settings the ledger
+---@field s3_lock? "exclusive"|"best-effort" best-effort: a store for the ledger that does not keep conditional writes
 ---@field lock? smartmigration.lock_settings the lock
 ---@field fresh_install_version? string the version that an empty database is born with
 ---@field fresh_scope? string[] collections and prefixes of keys that belong to this chain

@@ -14,8 +14,9 @@ local CONFIG = [[
 -- Settings of smartmigration-lua. Flags and environment variables go before them.
 return {
   migrations = %s,
-  -- Where the data is comes from SMARTMIGRATION_MONGO_URI. An address without a password may stand here:
+  -- Where the data is comes from SMARTMIGRATION_MONGO_URI and SMARTMIGRATION_S3_BUCKET. What is no secret may stand here:
   --   mongo = { uri = "mongodb://localhost:27017/app?replicaSet=rs0" },
+  --   s3 = { bucket = "uploads" },
   -- Data without a ledger is not touched: `smartmigration-lua baseline VERSION` says what version it has.
   unversioned_data = "refuse",
 }
