@@ -14,7 +14,8 @@ local CONFIG = [[
 -- Settings of smartmigration-lua. Flags and environment variables go before them.
 return {
   migrations = %s,
-  -- Where the data is comes from SMARTMIGRATION_MONGO_URI and SMARTMIGRATION_S3_BUCKET. What is no secret may stand here:
+  -- Where the data is comes from SMARTMIGRATION_MONGO_URI and SMARTMIGRATION_S3_BUCKET. What is no secret may stand
+  -- here, too:
   --   mongo = { uri = "mongodb://localhost:27017/app?replicaSet=rs0" },
   --   s3 = { bucket = "uploads" },
   -- Data without a ledger is not touched: `smartmigration-lua baseline VERSION` says what version it has.
@@ -51,7 +52,7 @@ local LUARC = [[
 local LUACHECK = [[
 exclude_files = { ".smartmigration" }
 files[%s] = { read_globals = { "env" } }
-files[%s] = { std = "lua54", allow_defined_top = true }
+files[%s] = { std = "lua54", allow_defined_top = true, max_line_length = false }
 ]]
 
 local function refuse(problem)
