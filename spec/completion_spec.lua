@@ -76,6 +76,7 @@ describe("completion", function()
       { "run --log-level=", { "debug", "error", "info", "warn" } }, { "new it --bump m", { "major", "minor" } },
       { "--unversioned-data ", { "assume", "refuse" } }, { "completion ", { "bash", "fish", "zsh" } },
       { "checkpoint ", { "clear", "list", "show" } }, { "help comp", { "completion" } },
+      { "--s3-sse ", { "AES256", "aws:kms" } }, { "--s3-path-style pl", { "plan" } },
     }
   end)
 
