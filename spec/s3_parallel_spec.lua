@@ -47,14 +47,15 @@ describe("parallel", function()
     local own <close> = support.client(proxy)
     local through = own:bucket(bucket.name)
     local held = proxy:add { method = "PUT", path = "/o/03$", hold = "before" }
-    local told = {}
+    local told, told_by_then = {}, nil
     own:parallel(numbers(20), function(i)
       through:put(("o/%02d"):format(i), "")
       if i == 10 then
-        assert.same({ 1, 2 }, { told[#told] and told[#told] >= 1 and 1, told[#told] == 2 and 2 })
-        held:release()
+        told_by_then = told[#told] or 0
+        held:remove()
       end
     end, { concurrency = 8, on_progress = function(i) told[#told + 1] = i end })
+    assert.is_true(told_by_then <= 2, "3 was not done, but was told " .. told_by_then)
     for i = 2, #told do assert.is_true(told[i] > told[i - 1]) end
     assert.equal(20, told[#told])
   end)

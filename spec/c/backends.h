@@ -133,7 +133,8 @@ static instance_t mongo_open(void) {
   smig_error_t error = SMIG_ERROR_INIT;
   instance_t instance = {.connection = smig_mongo_connection_open(mongo_uri, &error)};
   CHECK(instance.connection != NULL, "%s", error.message ? error.message : "");
-  if (instance.connection) instance.ledger = smig_mongo_ledger_new(instance.connection, mongo_database, LEDGER_ID, LEDGER_NAME);
+  if (instance.connection)
+    instance.ledger = smig_mongo_ledger_new(instance.connection, mongo_database, LEDGER_ID, LEDGER_NAME);
   smig_error_release(&error);
   return instance;
 }
