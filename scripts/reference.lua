@@ -117,7 +117,9 @@ local function annotate_class(lines, class)
   end
   lines:add("")
   lines:add("--- %s", class.about)
-  lines:add("---@class %s%s%s", PREFIX, class.name, #parents > 0 and ": " .. table.concat(parents, ", ") or "")
+  -- `(exact)`: a field that is not there is a mistake, as it is at run time.
+  lines:add("---@class %s%s%s%s", class.kind == "options" and "(exact) " or "", PREFIX, class.name,
+    #parents > 0 and ": " .. table.concat(parents, ", ") or "")
   annotate_fields(lines, class.fields)
   for _, operator in ipairs(class.operators or {}) do
     lines:add("---@operator %s", full(operator))

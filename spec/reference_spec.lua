@@ -194,7 +194,7 @@ describe("the annotations", function()
         elseif tag == "field" then
           assert(rest:match "^[%w_]+%?? %S" or rest:match "^%[string%] %S" or rest:match "^%[integer%] %S", shown)
         elseif tag == "class" or tag == "alias" then
-          local name = assert(rest:match "^smartmigration[%w_.]*", shown)
+          local name = assert(rest:gsub("^%(exact%) ", ""):match "^smartmigration[%w_.]*", shown)
           assert(not defined[name], shown)
           defined[name] = true
         elseif tag then

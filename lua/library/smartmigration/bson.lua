@@ -83,12 +83,12 @@ function bson_objectid:timestamp_s() end
 ---@class smartmigration.bson.maxkey
 
 --- Options of `bson.to_table`.
----@class smartmigration.bson.to_table_options
+---@class (exact) smartmigration.bson.to_table_options
 ---@field numbers? "plain"|"wrapped" wrapped: numbers keep their width
 ---@field null? "null"|"nil" nil: nulls are left out
 
 --- Options of `bson.json`.
----@class smartmigration.bson.json_options
+---@class (exact) smartmigration.bson.json_options
 ---@field mode? "relaxed"|"canonical" canonical: every type survives
 
 --- Documents and values of BSON.

@@ -14,7 +14,7 @@ error('Cannot require a meta file')
 ---@field compatible_from? string the oldest target version whose program still works on data after this step; default `to`
 
 --- Settings of `smartmigration.new`.
----@class smartmigration.settings
+---@class (exact) smartmigration.settings
 ---@field target_version? string the version to reach
 ---@field target_from_chain? boolean the target is the chain's last `to`
 ---@field offline? boolean no server is needed: only `validate` works
@@ -49,30 +49,30 @@ error('Cannot require a meta file')
 ---@field wait_ms? integer how long to wait for another run
 
 --- Options of `run`.
----@class smartmigration.run_options
+---@class (exact) smartmigration.run_options
 ---@field dry_run? boolean the same as `plan`
 
 --- Options of `baseline`.
----@class smartmigration.baseline_options
+---@class (exact) smartmigration.baseline_options
 ---@field force? boolean over a version that is recorded
 
 --- What `repair` does: exactly one.
----@class smartmigration.repair_options
+---@class (exact) smartmigration.repair_options
 ---@field mark_applied? string the next planned step counts as applied
 ---@field mark_pending? string the step that was applied last counts as pending
 ---@field accept_drift? string the changed file of an applied step is the right one
 ---@field rerun? string runs an applied step once more
 
 --- Options of `unlock`.
----@class smartmigration.unlock_options
+---@class (exact) smartmigration.unlock_options
 ---@field force? string the holder of a live lock, to take it all the same
 
 --- Options of `checkpoints`.
----@class smartmigration.checkpoints_options
+---@class (exact) smartmigration.checkpoints_options
 ---@field values? boolean their values, too
 
 --- Options of `history`.
----@class smartmigration.history_options
+---@class (exact) smartmigration.history_options
 ---@field prune_older_than_ms? integer removes what began longer ago
 
 --- What `run` and `plan` give.

@@ -21,32 +21,32 @@ error('Cannot require a meta file')
 ---@field wtimeout_ms? integer at most this long
 
 --- Options of `with`: what all that comes of the handle does.
----@class smartmigration.concerns
+---@class (exact) smartmigration.concerns
 ---@field read_concern? smartmigration.read_concern
 ---@field write_concern? smartmigration.write_concern
 ---@field read_preference? smartmigration.read_preference
 
 --- Options of every operation.
----@class smartmigration.base_options
+---@class (exact) smartmigration.base_options
 ---@field session? smartmigration.session default: the step's
 ---@field comment? string appended to the step's comment
 
 --- Options of a command.
----@class smartmigration.command_options: smartmigration.base_options
+---@class (exact) smartmigration.command_options: smartmigration.base_options
 ---@field max_time_ms? integer the time limit on the server
 ---@field extra? smartmigration.fields fields of the command that have no option here
 
 --- Options of a read.
----@class smartmigration.read_options: smartmigration.command_options
+---@class (exact) smartmigration.read_options: smartmigration.command_options
 ---@field read_concern? smartmigration.read_concern
 ---@field read_preference? smartmigration.read_preference
 
 --- Options of a write.
----@class smartmigration.write_options: smartmigration.command_options
+---@class (exact) smartmigration.write_options: smartmigration.command_options
 ---@field write_concern? smartmigration.write_concern
 
 --- Options of `find_one`.
----@class smartmigration.find_one_options: smartmigration.read_options
+---@class (exact) smartmigration.find_one_options: smartmigration.read_options
 ---@field sort? smartmigration.ordered the order
 ---@field skip? integer how many to leave out
 ---@field projection? smartmigration.fields which fields
@@ -59,13 +59,13 @@ error('Cannot require a meta file')
 ---@field as? "table" plain tables in place of documents
 
 --- Options of `find`.
----@class smartmigration.find_options: smartmigration.find_one_options
+---@class (exact) smartmigration.find_options: smartmigration.find_one_options
 ---@field limit? integer at most so many
 ---@field batch_size? integer documents in an answer of the server
 ---@field no_cursor_timeout? boolean the server keeps an idle cursor; its session ends after 30 minutes all the same
 
 --- Options of `count`.
----@class smartmigration.count_options: smartmigration.read_options
+---@class (exact) smartmigration.count_options: smartmigration.read_options
 ---@field skip? integer
 ---@field limit? integer
 ---@field hint? string|smartmigration.ordered
@@ -73,19 +73,19 @@ error('Cannot require a meta file')
 ---@field let? smartmigration.fields
 
 --- Options of `distinct`.
----@class smartmigration.distinct_options: smartmigration.read_options
+---@class (exact) smartmigration.distinct_options: smartmigration.read_options
 ---@field collation? smartmigration.fields how text compares
 
 --- Options of `estimated_count`.
----@class smartmigration.estimated_count_options: smartmigration.command_options
+---@class (exact) smartmigration.estimated_count_options: smartmigration.command_options
 ---@field read_preference? smartmigration.read_preference
 
 --- Options of `stats`.
----@class smartmigration.stats_options: smartmigration.estimated_count_options
+---@class (exact) smartmigration.stats_options: smartmigration.estimated_count_options
 ---@field scale? integer sizes are divided by it
 
 --- Options of `aggregate`.
----@class smartmigration.aggregate_options: smartmigration.read_options
+---@class (exact) smartmigration.aggregate_options: smartmigration.read_options
 ---@field write_concern? smartmigration.write_concern of `$out` and `$merge`
 ---@field batch_size? integer
 ---@field hint? string|smartmigration.ordered
@@ -96,7 +96,7 @@ error('Cannot require a meta file')
 ---@field as? "table" plain tables in place of documents
 
 --- Options of `explain`: those of the operation that is explained, and these.
----@class smartmigration.explain_options: smartmigration.base_options
+---@class (exact) smartmigration.explain_options: smartmigration.base_options
 ---@field max_time_ms? integer
 ---@field read_preference? smartmigration.read_preference
 ---@field verbosity? "queryPlanner"|"executionStats"|"allPlansExecution" default queryPlanner
@@ -116,65 +116,65 @@ error('Cannot require a meta file')
 ---@field upsert? boolean
 
 --- Options of `insert_one`.
----@class smartmigration.insert_options: smartmigration.write_options
+---@class (exact) smartmigration.insert_options: smartmigration.write_options
 ---@field bypass_document_validation? boolean
 
 --- Options of `insert_many`.
----@class smartmigration.insert_many_options: smartmigration.insert_options
+---@class (exact) smartmigration.insert_many_options: smartmigration.insert_options
 ---@field ordered? boolean end with the first refusal; true unless told
 
 --- Options of deletes.
----@class smartmigration.delete_options: smartmigration.write_options
+---@class (exact) smartmigration.delete_options: smartmigration.write_options
 ---@field hint? string|smartmigration.ordered
 ---@field collation? smartmigration.fields
 ---@field let? smartmigration.fields
 
 --- Options of `replace_one`.
----@class smartmigration.replace_options: smartmigration.delete_options
+---@class (exact) smartmigration.replace_options: smartmigration.delete_options
 ---@field upsert? boolean insert where nothing matches
 ---@field bypass_document_validation? boolean
 
 --- Options of updates.
----@class smartmigration.update_options: smartmigration.replace_options
+---@class (exact) smartmigration.update_options: smartmigration.replace_options
 ---@field array_filters? smartmigration.fields[] which elements `$[name]` means
 
 --- Options of `find_one_and_delete`.
----@class smartmigration.find_one_and_delete_options: smartmigration.delete_options
+---@class (exact) smartmigration.find_one_and_delete_options: smartmigration.delete_options
 ---@field sort? smartmigration.ordered which one, when several match
 ---@field projection? smartmigration.fields which fields
 
 --- Options of `find_one_and_replace`.
----@class smartmigration.find_one_and_replace_options: smartmigration.find_one_and_delete_options
+---@class (exact) smartmigration.find_one_and_replace_options: smartmigration.find_one_and_delete_options
 ---@field upsert? boolean
 ---@field bypass_document_validation? boolean
 ---@field return_document? "before"|"after" before unless told
 
 --- Options of `find_one_and_update`.
----@class smartmigration.find_one_and_update_options: smartmigration.find_one_and_replace_options
+---@class (exact) smartmigration.find_one_and_update_options: smartmigration.find_one_and_replace_options
 ---@field array_filters? smartmigration.fields[]
 
 --- Options of `bulk_write`.
----@class smartmigration.bulk_options: smartmigration.base_options
+---@class (exact) smartmigration.bulk_options: smartmigration.base_options
 ---@field write_concern? smartmigration.write_concern
 ---@field let? smartmigration.fields
 ---@field ordered? boolean end with the first refusal; true unless told
 ---@field bypass_document_validation? boolean
 
 --- Options of `bulk_writer`, where `ordered` is false unless told.
----@class smartmigration.bulk_writer_options: smartmigration.bulk_options
+---@class (exact) smartmigration.bulk_writer_options: smartmigration.bulk_options
 ---@field batch? integer statements to send at a time, 1 to 100,000; 1,000 unless told
 
 --- Options of a delete in a bulk writer.
----@class smartmigration.statement_delete_options
+---@class (exact) smartmigration.statement_delete_options
 ---@field hint? string|smartmigration.ordered
 ---@field collation? smartmigration.fields
 
 --- Options of a replacement in a bulk writer.
----@class smartmigration.statement_replace_options: smartmigration.statement_delete_options
+---@class (exact) smartmigration.statement_replace_options: smartmigration.statement_delete_options
 ---@field upsert? boolean
 
 --- Options of an update in a bulk writer.
----@class smartmigration.statement_update_options: smartmigration.statement_replace_options
+---@class (exact) smartmigration.statement_update_options: smartmigration.statement_replace_options
 ---@field array_filters? smartmigration.fields[]
 
 --- An index, of `create_indexes`.
@@ -194,7 +194,7 @@ error('Cannot require a meta file')
 ---@field extra? smartmigration.fields of the index
 
 --- Options of `create_index`.
----@class smartmigration.create_index_options: smartmigration.write_options
+---@class (exact) smartmigration.create_index_options: smartmigration.write_options
 ---@field name? string made of its keys unless told
 ---@field unique? boolean no two documents with the same keys
 ---@field sparse? boolean leave out documents without the keys
@@ -209,16 +209,16 @@ error('Cannot require a meta file')
 ---@field commit_quorum? string|integer how many members must have built it
 
 --- Options of `create_indexes`.
----@class smartmigration.create_indexes_options: smartmigration.write_options
+---@class (exact) smartmigration.create_indexes_options: smartmigration.write_options
 ---@field commit_quorum? string|integer how many members must have built them
 
 --- Options of `rename`.
----@class smartmigration.rename_options: smartmigration.write_options
+---@class (exact) smartmigration.rename_options: smartmigration.write_options
 ---@field drop_target? boolean drop a collection of the new name
 ---@field database? string into another database
 
 --- Options of `create_collection`.
----@class smartmigration.create_collection_options: smartmigration.write_options
+---@class (exact) smartmigration.create_collection_options: smartmigration.write_options
 ---@field if_not_exists? boolean no error if it is there and its options agree
 ---@field capped? boolean
 ---@field size? integer bytes of a capped one
@@ -236,16 +236,16 @@ error('Cannot require a meta file')
 ---@field change_stream_pre_and_post_images? smartmigration.fields
 
 --- Options of `list_collections`.
----@class smartmigration.list_collections_options: smartmigration.command_options
+---@class (exact) smartmigration.list_collections_options: smartmigration.command_options
 ---@field name_only? boolean names and types alone
 
 --- Options of `run_command`.
----@class smartmigration.run_command_options: smartmigration.read_options
+---@class (exact) smartmigration.run_command_options: smartmigration.read_options
 ---@field write_concern? smartmigration.write_concern
 ---@field read? boolean retried as a read
 
 --- Options of `watch`.
----@class smartmigration.watch_options: smartmigration.base_options
+---@class (exact) smartmigration.watch_options: smartmigration.base_options
 ---@field extra? smartmigration.fields
 ---@field read_preference? smartmigration.read_preference not of a client
 ---@field read_concern? smartmigration.read_concern not of a client
@@ -259,33 +259,33 @@ error('Cannot require a meta file')
 ---@field batch_size? integer
 
 --- Options of `start_transaction`, and `default_transaction` of a session.
----@class smartmigration.transaction_base_options
+---@class (exact) smartmigration.transaction_base_options
 ---@field read_concern? smartmigration.read_concern
 ---@field write_concern? smartmigration.write_concern
 ---@field read_preference? smartmigration.read_preference
 ---@field max_commit_time_ms? integer the time limit of a commit
 
 --- Options of `transaction`.
----@class smartmigration.transaction_options: smartmigration.transaction_base_options
+---@class (exact) smartmigration.transaction_options: smartmigration.transaction_base_options
 ---@field max_time_ms? integer until when it is tried again; 120,000 unless told
 
 --- Options of `start_session`.
----@class smartmigration.session_options
+---@class (exact) smartmigration.session_options
 ---@field causal_consistency? boolean
 ---@field snapshot? boolean every read sees the same moment
 ---@field default_transaction? smartmigration.transaction_base_options
 
 --- Options of `gridfs`.
----@class smartmigration.gridfs_options
+---@class (exact) smartmigration.gridfs_options
 ---@field name? string fs unless told
 ---@field chunk_size? integer bytes; 261,120 unless told
 
 --- Options of uploads.
----@class smartmigration.upload_options: smartmigration.base_options
+---@class (exact) smartmigration.upload_options: smartmigration.base_options
 ---@field id? any the file's id; a new objectid unless told
 ---@field metadata? smartmigration.fields of the program's own
 ---@field chunk_size? integer bytes
 
 --- Options of `download`.
----@class smartmigration.download_options: smartmigration.base_options
+---@class (exact) smartmigration.download_options: smartmigration.base_options
 ---@field max_bytes? integer of a string; 64 MiB unless told

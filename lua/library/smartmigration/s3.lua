@@ -336,47 +336,47 @@ function s3_upload:complete() end
 function s3_upload:abort() end
 
 --- Of every method.
----@class smartmigration.s3_options
+---@class (exact) smartmigration.s3_options
 ---@field bucket? string of a client's methods only
 
 --- Options of tags.
----@class smartmigration.s3_tags_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_tags_options: smartmigration.s3_options
 ---@field version_id? string that version
 
 --- Options of `exists`.
----@class smartmigration.s3_exists_options: smartmigration.s3_tags_options
+---@class (exact) smartmigration.s3_exists_options: smartmigration.s3_tags_options
 ---@field headers? table<string,string> raw headers
 
 --- Options of `delete`.
----@class smartmigration.s3_delete_options: smartmigration.s3_exists_options
+---@class (exact) smartmigration.s3_delete_options: smartmigration.s3_exists_options
 ---@field if_match? string only that entity tag
 
 --- Options of reads.
----@class smartmigration.s3_read_options: smartmigration.s3_delete_options
+---@class (exact) smartmigration.s3_read_options: smartmigration.s3_delete_options
 ---@field if_none_match? string not that entity tag
 
 --- Options of `open`.
----@class smartmigration.s3_open_options: smartmigration.s3_read_options
+---@class (exact) smartmigration.s3_open_options: smartmigration.s3_read_options
 ---@field range? integer[] { first, last }, from 0, both included; the last may be missing
 
 --- Options of `get`.
----@class smartmigration.s3_get_options: smartmigration.s3_open_options
+---@class (exact) smartmigration.s3_get_options: smartmigration.s3_open_options
 ---@field max_body? integer bytes; 64 MiB unless told
 ---@field missing_ok? boolean nil in place of `NoSuchKey`
 
 --- Options of `presign`.
----@class smartmigration.s3_presign_options: smartmigration.s3_exists_options
+---@class (exact) smartmigration.s3_presign_options: smartmigration.s3_exists_options
 ---@field expires_s? integer 3,600 unless told, at most 604,800
 
 --- Options of `request`.
----@class smartmigration.s3_request_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_request_options: smartmigration.s3_options
 ---@field query? table<string,string|boolean> true: without a value
 ---@field headers? table<string,string>
 ---@field body? string
 ---@field max_body? integer bytes; 64 MiB unless told
 
 --- Options of what creates an object.
----@class smartmigration.s3_write_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_write_options: smartmigration.s3_options
 ---@field content_type? string
 ---@field cache_control? string
 ---@field content_disposition? string
@@ -390,24 +390,24 @@ function s3_upload:abort() end
 ---@field headers? table<string,string> raw headers
 
 --- Options of `put` and `upload`.
----@class smartmigration.s3_put_options: smartmigration.s3_write_options
+---@class (exact) smartmigration.s3_put_options: smartmigration.s3_write_options
 ---@field if_none_match? "*" only when there is no such object
 ---@field if_match? string only over that entity tag
 ---@field checksum? "sha256" sent along and checked by the service
 
 --- Options of `put_file` and `put_stream`.
----@class smartmigration.s3_put_file_options: smartmigration.s3_put_options
+---@class (exact) smartmigration.s3_put_file_options: smartmigration.s3_put_options
 ---@field part_size? integer bytes
 
 --- Options of `move`.
----@class smartmigration.s3_move_options: smartmigration.s3_write_options
+---@class (exact) smartmigration.s3_move_options: smartmigration.s3_write_options
 ---@field overwrite? boolean over an object that is there
 ---@field source_bucket? string
 ---@field if_match? string of the source
 ---@field part_size? integer bytes
 
 --- Options of `copy`.
----@class smartmigration.s3_copy_options: smartmigration.s3_write_options
+---@class (exact) smartmigration.s3_copy_options: smartmigration.s3_write_options
 ---@field source_bucket? string
 ---@field source_version_id? string
 ---@field if_match? string of the source
@@ -415,34 +415,34 @@ function s3_upload:abort() end
 ---@field part_size? integer bytes
 
 --- Options of `delete_many`.
----@class smartmigration.s3_delete_many_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_delete_many_options: smartmigration.s3_options
 ---@field partial? boolean what was not deleted stands in `errors`
 
 --- Options of `list_prefixes`.
----@class smartmigration.s3_list_prefixes_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_list_prefixes_options: smartmigration.s3_options
 ---@field page_size? integer 1,000 unless told
 
 --- Options of `list_versions` and `list_uploads`.
----@class smartmigration.s3_list_versions_options: smartmigration.s3_list_prefixes_options
+---@class (exact) smartmigration.s3_list_versions_options: smartmigration.s3_list_prefixes_options
 ---@field prefix? string
 
 --- Options of `list`.
----@class smartmigration.s3_list_options: smartmigration.s3_list_versions_options
+---@class (exact) smartmigration.s3_list_options: smartmigration.s3_list_versions_options
 ---@field delimiter? string only keys without it behind the prefix
 ---@field start_after? string only keys behind it
 
 --- Options of `abort_stale`.
----@class smartmigration.s3_abort_stale_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_abort_stale_options: smartmigration.s3_options
 ---@field prefix? string
 
 --- Options of `parallel`.
----@class smartmigration.s3_parallel_options: smartmigration.s3_options
+---@class (exact) smartmigration.s3_parallel_options: smartmigration.s3_options
 ---@field concurrency? integer at a time; 16 unless told, at most 256
 ---@field on_error? "stop"|"collect" stop unless told
 ---@field on_progress? fun(key: any) up to which all items are done
 
 --- Options of `create_bucket`.
----@class smartmigration.s3_create_bucket_options
+---@class (exact) smartmigration.s3_create_bucket_options
 ---@field region? string
 ---@field if_not_exists? boolean an own one that is there is no error
 
