@@ -1,7 +1,7 @@
 # Thin over CMake's presets and scripts/. Every target makes the machine ready by itself (scripts/setup); docs/setup.md tells
 # what that means and how to use a server or packages that are there already.
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan tsan bench format-check clean
+.PHONY: build demo test asan tsan bench format-check reference clean
 
 # What `make asan` and `make tsan` run: all specs, or files; QUICK=1 leaves out those tagged slow.
 SPECS ?= spec
@@ -30,6 +30,11 @@ bench: build
 format-check:
 	@scripts/setup format
 	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+# lua/library and docs/reference.md out of lua/api.
+reference:
+	@scripts/setup build
+	@lua5.4 scripts/reference.lua
 
 clean:
 	rm -rf build

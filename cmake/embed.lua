@@ -1,6 +1,7 @@
 -- Writes a C file with Lua sources, precompiled, as byte arrays: embed.lua OUT LUA_ROOT ARGPARSE PATH…
 -- Precompiled, because compiling them took a third of a no-op run; names and lines are kept for tracebacks.
--- PATH is relative to LUA_ROOT; its module name is the path with dots, without `init`.
+-- PATH is relative to LUA_ROOT; its module name is the path with dots, without `init`. Paths below library/, the annotations,
+-- are texts of one module, `smartmigration.cli.library`: { path below library/ = text }.
 local out_path, root, argparse = arg[1], arg[2], arg[3]
 
 local function read(path)
@@ -9,11 +10,19 @@ local function read(path)
 end
 
 local sources = { { name = "argparse", chunk = "@argparse.lua", text = read(argparse) } }
+local library = {}
 for i = 4, #arg do
-  local name = arg[i]:gsub("%.lua$", ""):gsub("/", "."):gsub("%.init$", "")
-  -- In brackets, which tell it from a folder of migrations that is called smartmigration.
-  sources[#sources + 1] = { name = name, chunk = ("=[%s]"):format(arg[i]), text = read(root .. "/" .. arg[i]) }
+  local text, annotations = read(root .. "/" .. arg[i]), arg[i]:match "^library/(.+)$"
+  if annotations then
+    library[#library + 1] = ("[%q] = %q,\n"):format(annotations, text)
+  else
+    local name = arg[i]:gsub("%.lua$", ""):gsub("/", "."):gsub("%.init$", "")
+    -- In brackets, which tell it from a folder of migrations that is called smartmigration.
+    sources[#sources + 1] = { name = name, chunk = ("=[%s]"):format(arg[i]), text = text }
+  end
 end
+sources[#sources + 1] = { name = "smartmigration.cli.library", chunk = "=[library]",
+  text = "return {\n" .. table.concat(library) .. "}\n" }
 table.sort(sources, function(a, b) return a.name < b.name end)
 
 local file <close> = assert(io.open(out_path, "wb"))

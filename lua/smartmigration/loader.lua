@@ -18,6 +18,11 @@ local function refuse(file, what)
   core.raise("STEP_LOAD_FAILED", file .. ": " .. what, { file = file })
 end
 
+-- Whether an entry of a folder of migrations is a file of steps, or stands where one would.
+function loader.is_step_file(name, kind)
+  return name:find "^[^._].*%.lua$" ~= nil and kind ~= "directory"
+end
+
 -- Names of the folder's step files, in order.
 local function list(folder)
   local names, types = process.list_directory(folder)
@@ -26,7 +31,7 @@ local function list(folder)
   end
   local files = {}
   for i, name in ipairs(names) do
-    if name:find "^[^._].*%.lua$" and types[i] ~= "directory" then
+    if loader.is_step_file(name, types[i]) then
       if types[i] ~= "file" then
         refuse(folder .. "/" .. name, "is no file that can be read")
       end

@@ -142,6 +142,10 @@ local settings = {
     commands = { "repair" }, help = "the chain is right about a step that drifted" },
   { name = "rerun", flag = "--rerun", kind = "text", value = "ID", default = "none", commands = { "repair" },
     help = "run an applied step once more" },
+  { name = "to", flag = "--to", kind = "text", value = "VERSION", default = "as --bump says", commands = { "new" },
+    help = "the version that the new step leads to" },
+  { name = "bump", flag = "--bump", kind = "choice", choices = { "patch", "minor", "major" }, value = "patch|minor|major",
+    default = "minor", fallback = "minor", commands = { "new" }, help = "which part of the version the new step raises" },
   { name = "verbose", flag = "--verbose", kind = "switch", default = "off", commands = { "version" },
     help = "the linked libraries too" },
 }

@@ -1,5 +1,6 @@
 -- Two numbers become one GeoJSON point, which MongoDB can index. The numbers stay until the last step, so a program of
 -- version 1.0.0 still works: this step only adds.
+---@type smartmigration.step
 return {
   id = "locations",
   from = "1.0.0",

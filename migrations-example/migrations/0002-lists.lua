@@ -6,6 +6,7 @@ local function split(field)
   return { ["$filter"] = { input = parts, cond = { ["$ne"] = { "$$this", "" } } } }
 end
 
+---@type smartmigration.step
 return {
   id = "lists",
   from = "1.1.0",

@@ -6,6 +6,7 @@ local names = require "_names"
 
 local BATCH = 5000
 
+---@type smartmigration.step
 return {
   id = "alternate-names",
   from = "1.2.0",

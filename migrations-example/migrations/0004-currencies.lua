@@ -1,6 +1,7 @@
 -- Two flat fields become one sub-document; a country without a currency gets null. One update per document
 -- moves the fields, so none is ever seen half moved, and only documents that still have the flat ones are
 -- touched.
+---@type smartmigration.step
 return {
   id = "currencies",
   from = "1.3.0",

@@ -1,5 +1,6 @@
 -- Each city gets what a list of cities shows of its country, by one aggregation on the server. Cities that
 -- have it already are left out, so a second run does only what the first did not reach.
+---@type smartmigration.step
 return {
   id = "country-of-city",
   from = "1.4.0",

@@ -28,6 +28,7 @@ local function find_capital(cities, country, name)
   return city and city._id
 end
 
+---@type smartmigration.step
 return {
   id = "capitals",
   from = "1.5.0",

@@ -38,6 +38,7 @@ local COLLECTIONS = {
   { name = "countries", obsolete = { "iso" }, schema = COUNTRY },
 }
 
+---@type smartmigration.step
 return {
   id = "obsolete-fields",
   from = "1.6.0",

@@ -17,6 +17,7 @@ local function allow_flags(db)
   db:modify_collection("countries", { validator = validator })
 end
 
+---@type smartmigration.step
 return {
   id = "flags",
   from = "2.0.0",

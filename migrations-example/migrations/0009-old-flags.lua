@@ -10,6 +10,7 @@ local function is_moved(ctx, flag)
   return object and object.etag == named.etag and object.size == named.size
 end
 
+---@type smartmigration.step
 return {
   id = "old-flags",
   from = "2.1.0",

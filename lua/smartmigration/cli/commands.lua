@@ -1,4 +1,7 @@
--- The commands: what each is for, and the module that runs it. Users: arguments, help, the command line.
+-- The commands: what each is for. Users: arguments, help, the command line, completion, the man page.
+--
+-- Fields: name; summary; text; examples; argument (what help calls it), required, most (how many, 1 unless told); module
+-- (what runs it below smartmigration.cli, its name unless told); alone (it takes none of the general options but --json).
 local commands = {
   { name = "run", summary = "migrate the data to the target version",
     text = [[
@@ -53,7 +56,7 @@ and the version stay as they are until it succeeds.]],
       "smartmigration-lua repair --mark-applied lowercase-emails",
       "smartmigration-lua repair --rerun lowercase-emails",
     } },
-  { name = "import-ledger", summary = "begin a ledger with what another tool has applied",
+  { name = "import-ledger", module = "import_ledger", summary = "begin a ledger with what another tool has applied",
     text = [[
 Reads the changelog collection of migrate-mongo, and records the steps that its files stand for as applied, when they were.
 A file stands for the steps of the migration file that has its name without the extension, or for the step with that id,
@@ -78,9 +81,33 @@ was granted has run out. Whoever held the lock is refused from then on.]],
 `list` shows the keys of the checkpoints that steps have left, `show` their values too, `clear` removes them, so that the
 step begins anew with its next run. STEP is a step's id; without it every step is meant.]],
     examples = { "smartmigration-lua checkpoint list", "smartmigration-lua checkpoint clear reorganize-uploads" } },
-  { name = "version", summary = "show the version", text = "Shows the version of this program.",
+  { name = "new", summary = "write the file of the next step", argument = "NAME", required = true,
+    text = [[
+Writes the next file of the folder: its number follows the last one, `from` is the `to` of the last step, `to` comes from
+--to or --bump. NAME is the step's id, and the file is named after it. No server is asked, and no file is replaced.]],
+    examples = {
+      "smartmigration-lua new lowercase-emails",
+      "smartmigration-lua new split-name --bump major",
+      "smartmigration-lua new 'Merge the accounts' --to 2.4.0",
+    } },
+  { name = "init", module = "new_project", summary = "begin a project in this folder",
+    text = [[
+Writes a config file, the folder of migration files with a first example, and what editors need: .luarc.json,
+.luacheckrc and the annotations in .smartmigration/library. A file that is there is left as it is.]],
+    examples = { "smartmigration-lua init", "smartmigration-lua init --dir db/migrations" } },
+  { name = "completion", summary = "print a script that completes words in a shell", argument = "bash|zsh|fish", required = true,
+    alone = true,
+    text = [[
+Prints a script for bash, zsh or fish that completes commands, options, their values, files and the ids of steps. The ids
+are what `completion steps` prints, out of the files of the folder.]],
+    examples = {
+      "smartmigration-lua completion bash > /etc/bash_completion.d/smartmigration-lua",
+      "smartmigration-lua completion zsh > \"${fpath[1]}/_smartmigration-lua\"",
+      "smartmigration-lua completion fish > ~/.config/fish/completions/smartmigration-lua.fish",
+    } },
+  { name = "version", alone = true, summary = "show the version", text = "Shows the version of this program.",
     examples = { "smartmigration-lua version", "smartmigration-lua version --verbose --json" } },
-  { name = "help", summary = "explain a command", text = "Explains this program, or the command that is named.",
+  { name = "help", alone = true, summary = "explain a command", text = "Explains this program, or the command that is named.",
     argument = "COMMAND", examples = { "smartmigration-lua help run" } },
 }
 

@@ -1,4 +1,5 @@
--- The texts of `help`, made of the tables of commands and settings. Returns text; nothing is raised.
+-- The texts of `help`, made of the tables of commands and settings. Returns text; nothing is raised. The man page takes the
+-- parts that stand in no table: SUMMARY, EXAMPLES, FOOT, about(setting), belongs(setting, command).
 local commands = require "smartmigration.cli.commands"
 local settings = require "smartmigration.settings"
 
@@ -28,17 +29,21 @@ end
 
 local INDENT = 31
 
+-- What a setting is, with its default.
+function help.about(setting)
+  local unset = setting.default == "off" or setting.default == "none"
+  return unset and setting.help or setting.help .. " (default: " .. setting.default .. ")"
+end
+
 local function option_line(setting)
   local names = option_names(setting)
-  local about = setting.help
-  if setting.default ~= "off" and setting.default ~= "none" then
-    about = about .. " (default: " .. setting.default .. ")"
-  end
+  local about = help.about(setting)
   local gap = #names < INDENT - 1 and (" "):rep(INDENT - #names) or "\n" .. (" "):rep(INDENT)
   return names .. gap .. wrap(about, INDENT)
 end
 
-local function belongs(setting, name)
+-- Whether a setting is the command's own.
+function help.belongs(setting, name)
   for _, owner in ipairs(setting.commands or {}) do
     if owner == name then
       return true
@@ -64,30 +69,33 @@ local function general_options(lines)
   end
 end
 
-local FOOT = [[
+help.SUMMARY = "moves data in MongoDB and S3 from one version to the next, by steps written in Lua"
+
+help.EXAMPLES = {
+  "smartmigration-lua --mongo-uri 'mongodb://localhost:27017/app?replicaSet=rs0' plan",
+  "SMARTMIGRATION_MONGO_URI_FILE=/run/secrets/mongo smartmigration-lua run",
+  "smartmigration-lua help run",
+}
+
+help.FOOT = [[
 
 Durations are 500ms, 90s, 2m, 1h; a bare number is milliseconds. Settings are taken from flags, then from the
 environment (SMARTMIGRATION_MONGO_URI, …), then from the config file, then from the defaults.]]
 
 function help.general()
   local lines = {
-    "smartmigration-lua - moves data in MongoDB and S3 from one version to the next, by steps written in Lua",
-    "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
+    "smartmigration-lua - " .. help.SUMMARY, "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
     lines[#lines + 1] = ("  %-15s%s"):format(command.name, command.summary)
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"
-  for _, example in ipairs {
-    "smartmigration-lua --mongo-uri 'mongodb://localhost:27017/app?replicaSet=rs0' plan",
-    "SMARTMIGRATION_MONGO_URI_FILE=/run/secrets/mongo smartmigration-lua run",
-    "smartmigration-lua help run",
-  } do
+  for _, example in ipairs(help.EXAMPLES) do
     lines[#lines + 1] = "  " .. example
   end
   general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  return table.concat(lines, "\n") .. "\n" .. help.FOOT
 end
 
 function help.command(name)
@@ -103,7 +111,7 @@ function help.command(name)
   end
   local own = {}
   for _, setting in ipairs(settings) do
-    if belongs(setting, name) then
+    if help.belongs(setting, name) then
       own[#own + 1] = option_line(setting)
     end
   end
@@ -111,11 +119,11 @@ function help.command(name)
     lines[#lines + 1] = "\nOptions of " .. name .. ":"
     table.move(own, 1, #own, #lines + 1, lines)
   end
-  if name == "version" or name == "help" then
+  if command.alone then
     return table.concat(lines, "\n")
   end
   general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  return table.concat(lines, "\n") .. "\n" .. help.FOOT
 end
 
 return help

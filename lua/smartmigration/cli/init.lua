@@ -1,6 +1,7 @@
 -- The command line of smartmigration-lua. main(arg) runs it and returns the exit status; it never raises and never ends
 -- the process. Users: main.c. Exit codes: docs/exit-codes.md.
 local arguments = require "smartmigration.cli.arguments"
+local commands = require "smartmigration.cli.commands"
 local core = require "smartmigration.core"
 local output = require "smartmigration.cli.output"
 local process = require "smartmigration.process"
@@ -63,7 +64,7 @@ function cli.main(arg)
     local request = arguments.parse(words)
     local opened <close> = session.new(request)
     current = opened
-    return require("smartmigration.cli." .. request.command:gsub("-", "_"))(opened)
+    return require("smartmigration.cli." .. (commands.by_name[request.command].module or request.command))(opened)
   end, handler)
   if not ok then
     local fault = describe(status)

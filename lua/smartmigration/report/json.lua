@@ -136,7 +136,8 @@ local ERROR = { { "code" }, { "message" }, { "details", object = {} } }
 json.RESULT = {
   { "current_version_before", null = true }, { "current_version_after", null = true }, { "target_version" },
   { "was_fresh_install" }, { "bootstrap_mode" }, { "steps_applied", list = STEP_RESULT },
-  { "steps_skipped", list = STEP_RESULT }, { "steps_failed", list = STEP_RESULT }, { "steps_not_run", list = STEP_RESULT }, { "total_duration_ms" },
+  { "steps_skipped", list = STEP_RESULT }, { "steps_failed", list = STEP_RESULT },
+  { "steps_not_run", list = STEP_RESULT }, { "total_duration_ms" },
 }
 
 local DRIFT = {
