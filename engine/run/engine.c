@@ -70,6 +70,7 @@ void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *erro
     error->details = scrubbed;
   }
   if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
+  engine->run_id[0] = '\0';
   if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */
 }
 
