@@ -4,13 +4,14 @@ local settings = require "smartmigration.settings"
 
 local help = {}
 
-local WIDTH = 112
+local WIDTH = 112 -- at most, also where there is no terminal
+local NARROW = 80 -- below, explanations stand under what they explain
 
 -- Breaks `words` into lines that fit beside an indent.
-local function wrap(words, indent)
+local function wrap(words, indent, width)
   local lines, line = {}, ""
   for word in words:gmatch "%S+" do
-    if #line > 0 and indent + #line + 1 + #word > WIDTH then
+    if #line > 0 and indent + #line + 1 + #word > width then
       lines[#lines + 1] = line
       line = word
     else
@@ -26,16 +27,17 @@ local function option_names(setting)
   return "  " .. names .. (setting.value and " " .. setting.value or "")
 end
 
-local INDENT = 31
+local INDENT, NARROW_INDENT = 31, 6
 
-local function option_line(setting)
+local function option_line(setting, width)
   local names = option_names(setting)
   local about = setting.help
   if setting.default ~= "off" and setting.default ~= "none" then
     about = about .. " (default: " .. setting.default .. ")"
   end
-  local gap = #names < INDENT - 1 and (" "):rep(INDENT - #names) or "\n" .. (" "):rep(INDENT)
-  return names .. gap .. wrap(about, INDENT)
+  local indent = width < NARROW and NARROW_INDENT or INDENT
+  local gap = #names < indent - 1 and (" "):rep(indent - #names) or "\n" .. (" "):rep(indent)
+  return names .. gap .. wrap(about, indent, width)
 end
 
 local function belongs(setting, name)
@@ -48,7 +50,7 @@ local function belongs(setting, name)
 end
 
 -- Lines of the options that every command has, below their groups.
-local function general_options(lines)
+local function general_options(lines, width)
   local group = "Options"
   for _, setting in ipairs(settings) do
     if setting.group then
@@ -59,23 +61,28 @@ local function general_options(lines)
         lines[#lines + 1] = group .. ":"
         group = nil
       end
-      lines[#lines + 1] = option_line(setting)
+      lines[#lines + 1] = option_line(setting, width)
     end
   end
 end
 
 local FOOT = [[
-
 Durations are 500ms, 90s, 2m, 1h; a bare number is milliseconds. Settings are taken from flags, then from the
 environment (SMARTMIGRATION_MONGO_URI, …), then from the config file, then from the defaults.]]
 
-function help.general()
+local function usable(width)
+  return math.min(width or WIDTH, WIDTH)
+end
+
+-- The help of the program; `width` is the terminal's, nil where there is none.
+function help.general(width)
+  width = usable(width)
   local lines = {
-    "smartmigration-lua - moves data in MongoDB from one version to the next, by steps written in Lua",
+    wrap("smartmigration-lua - moves data in MongoDB from one version to the next, by steps written in Lua", 0, width),
     "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
-    lines[#lines + 1] = ("  %-12s%s"):format(command.name, command.summary)
+    lines[#lines + 1] = ("  %-12s%s"):format(command.name, wrap(command.summary, 14, width))
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"
@@ -86,17 +93,19 @@ function help.general()
   } do
     lines[#lines + 1] = "  " .. example
   end
-  general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  general_options(lines, width)
+  return table.concat(lines, "\n") .. "\n\n" .. wrap(FOOT, 0, width)
 end
 
-function help.command(name)
+-- The help of one command.
+function help.command(name, width)
+  width = usable(width)
   local command = commands.by_name[name]
   local argument = command.argument and (command.required and " %s" or " [%s]"):format(command.argument) or ""
   local lines = {
     ("smartmigration-lua %s - %s"):format(name, command.summary), "",
     ("Usage: smartmigration-lua %s%s [options]"):format(name, argument),
-    "", command.text, "", "Examples:",
+    "", wrap(command.text, 0, width), "", "Examples:",
   }
   for _, example in ipairs(command.examples) do
     lines[#lines + 1] = "  " .. example
@@ -104,7 +113,7 @@ function help.command(name)
   local own = {}
   for _, setting in ipairs(settings) do
     if belongs(setting, name) then
-      own[#own + 1] = option_line(setting)
+      own[#own + 1] = option_line(setting, width)
     end
   end
   if #own > 0 then
@@ -114,8 +123,8 @@ function help.command(name)
   if name == "version" or name == "help" then
     return table.concat(lines, "\n")
   end
-  general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. FOOT
+  general_options(lines, width)
+  return table.concat(lines, "\n") .. "\n\n" .. wrap(FOOT, 0, width)
 end
 
 return help
