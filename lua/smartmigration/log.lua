@@ -1,8 +1,8 @@
 -- The default loggers of the binary: text or JSON lines to stderr. A logger is a function (level, message, fields).
 --
 -- Lines come from the engine, from steps (ctx.log) and from the command line; secrets were cut out before. Progress
--- (lines with a field `done`, from ctx:progress) is a bar at the foot of a terminal (report/bar.lua), elsewhere lines, thinned out.
--- Users: the command line. Nothing is raised.
+-- (lines with a field `done`, from ctx:progress) is a bar at the foot of a terminal (report/bar.lua), elsewhere lines, thinned
+-- out. Users: the command line. Nothing is raised.
 local bson = require "smartmigration.bson"
 local process = require "smartmigration.process"
 local text = require "smartmigration.text"

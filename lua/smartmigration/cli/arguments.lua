@@ -180,12 +180,12 @@ end
 
 -- The words as one would type them in a shell again, without passwords.
 function arguments.shown(words)
-  local shown = { PROGRAM }
+  local list = { PROGRAM }
   for _, word in ipairs(words) do
     word = text.escape(without_password(word))
-    shown[#shown + 1] = word:find "^[%w@%%+=:,./_-]+$" and word or "'" .. word:gsub("'", [['\'']]) .. "'"
+    list[#list + 1] = word:find "^[%w@%%+=:,./_-]+$" and word or "'" .. word:gsub("'", [['\'']]) .. "'"
   end
-  return table.concat(shown, " ")
+  return table.concat(list, " ")
 end
 
 -- Calls hide(index, from) for each --mongo-uri: the argument and the byte where the URI begins in it. It is to leave

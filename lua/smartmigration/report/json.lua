@@ -130,13 +130,16 @@ local STEP_RESULT = {
   { "finished_at" }, { "duration_ms" }, { "error" },
 }
 
-local ERROR = { { "code" }, { "message" }, { "details", object = {} } }
+-- Lists that may be empty; what else is in the details is as it came.
+local CAUSE = { { "labels", list = {} }, { "write_errors", list = {} } }
+local ERROR = { { "code" }, { "message" }, { "details", object = { { "cause", object = CAUSE }, CAUSE[1], CAUSE[2] } } }
 
 -- plan and run; `error` stands last.
 json.RESULT = {
   { "current_version_before", null = true }, { "current_version_after", null = true }, { "target_version" },
   { "was_fresh_install" }, { "bootstrap_mode" }, { "steps_applied", list = STEP_RESULT },
-  { "steps_skipped", list = STEP_RESULT }, { "steps_failed", list = STEP_RESULT }, { "steps_not_run", list = STEP_RESULT }, { "total_duration_ms" },
+  { "steps_skipped", list = STEP_RESULT }, { "steps_failed", list = STEP_RESULT },
+  { "steps_not_run", list = STEP_RESULT }, { "total_duration_ms" },
 }
 
 json.STATUS = {
