@@ -49,7 +49,7 @@ local function normal(text, here)
     { literally(here.database), "app" }, { literally(here.folder), "FOLDER" },
     { "%f[%d]%d+ ms", "N ms" }, { "%f[%d]%d+%.%d s%f[%W]", "N ms" },
     { "([dD]uration_?[mM]s\"?[:=])%d+", "%1N" }, { "(totalDurationMs\":)%d+", "%1N" },
-    { "%w+ on [%w._-]+", "USER on HOST" }, { '"host":"[^"]*"', '"host":"HOST"' }, { '"osUser":"[^"]*"', '"osUser":"USER"' },
+    { "  %w+ on [%w._-]+", "  USER on HOST" }, { '"host":"[^"]*"', '"host":"HOST"' }, { '"osUser":"[^"]*"', '"osUser":"USER"' },
     { '"fence":%d+', '"fence":N' }, { "127%.0%.0%.1:%d%d%d%d%d?", "127.0.0.1:PORT" },
     { "(lib%w+) [%d.]+", "%1 N" }, { "(lua) [%d.]+", "%1 N" },
     { "(%S)   *", "%1  " },
@@ -72,7 +72,8 @@ local function play(name)
   local path = ("%s/%s.session"):format(FOLDER, name)
   local turns, preface = parse(read(path))
   local database = server.database()
-  local here <close> = cli.place({}, { env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = database, LC_ALL = "C" } })
+  local env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = database, LC_ALL = "C" }
+  local here <close> = cli.place({}, { env = env })
   here.database = database
   process.run { "mkdir", here.folder .. "/bin", here.folder .. "/migrations" }
   process.run { "ln", "-s", cli.binary, here.folder .. "/bin/smartmigration-lua" }

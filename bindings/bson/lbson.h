@@ -48,5 +48,9 @@ bool lbson_is_document(lua_State *L, int idx);
 bool lbson_test_oid(lua_State *L, int idx, bson_oid_t *oid);
 /* Pushes a bson.objectid. */
 void lbson_push_oid(lua_State *L, const bson_oid_t *oid);
+/* Pushes a bson.date. */
+void lbson_push_date(lua_State *L, int64_t ms);
+/* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. The text ends with NUL. */
+bool lbson_parse_date(const char *text, int64_t *ms);
 
 #endif

@@ -55,7 +55,7 @@ local function general_options(lines, width)
   for _, setting in ipairs(settings) do
     if setting.group then
       group = setting.group
-    elseif not setting.commands then
+    elseif setting.flag and not setting.commands then
       if group then
         lines[#lines + 1] = ""
         lines[#lines + 1] = group .. ":"
@@ -78,7 +78,7 @@ end
 function help.general(width)
   width = usable(width)
   local lines = {
-    wrap("smartmigration-lua - moves data in MongoDB from one version to the next, by steps written in Lua", 0, width),
+    wrap("smartmigration-lua - moves data in MongoDB and S3 from one version to the next, by steps written in Lua", 0, width),
     "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do

@@ -13,7 +13,7 @@ end
 
 -- Where in a line the mistake is, and how long it is: what Lua's message names, else the whole statement. Columns.
 local function culprit(line, message)
-  local name = message:match "near '(.-)'" or message:match "%(%l+ '([%w_]+)'%)"
+  local name = message:match "near '(.-)'" or message:match "%(%l+ '([%w_]+)'%)" or message:match "variable '([%w_]+)'"
   local from, to = line:find(name or "", 1, true)
   if name and from and name ~= "" and not line:find(name, to + 1, true) then
     return text.width(shown_source(line:sub(1, from - 1))), text.width(shown_source(name))
@@ -54,10 +54,11 @@ end
 local function traceback_lines(traceback)
   local lines = {}
   for line in (traceback or ""):gmatch "[^\n]+" do
-    lines[#lines + 1] = "  " .. text.escape((line:gsub("\t", "  ")))
+    if not line:find "^%s*%(%.%.%.tail calls%.%.%.%)$" then -- it tells nothing
+      lines[#lines + 1] = "  " .. text.escape((line:gsub("\t", "  ")))
+    end
   end
-  -- The first line is a title, and a frame without a place tells nothing.
-  return #lines > 1 and not (#lines == 2 and lines[2]:find "tail calls") and { "", table.unpack(lines) } or {}
+  return #lines > 1 and { "", table.unpack(lines) } or {} -- the first line is a title
 end
 
 local LONGEST_VALUE = 60
