@@ -3,15 +3,17 @@
 local build = require "spec.support.build"
 local migrations = require "spec.support.migrations"
 local process = require "spec.support.process"
+local s3 = require "spec.support.s3"
 local server = require "spec.support.server"
 
 local EXAMPLE = build.root .. "/migrations-example"
 
 local CHAIN = [[
-  local uri, database, folder = ...
+  local uri, database, folder, endpoint, bucket = ...
   local smartmigration = require "smartmigration"
   local migration <close> = smartmigration.new {
-    target_from_chain = true, mongo = { uri = uri, database = database }, migrations = folder }
+    target_from_chain = true, mongo = { uri = uri, database = database }, migrations = folder,
+    s3 = { endpoint = endpoint, bucket = bucket } }
   local planned, result, again = migration:plan(), migration:run(), migration:run()
   for i, step in ipairs(result.steps_applied) do
     assert(step.id == planned.steps_skipped[i].id and step.status == "applied")
@@ -50,7 +52,7 @@ local function contents(name)
     for index in handle:list_indexes() do here[#here + 1] = tostring(index) end
     table.sort(here)
     if collection.name == "SmartdataEasyStore" then
-      here.ledger = without_times(bson.to_table(handle:find_one {}))
+      here.ledger = without_times(bson.to_table(handle:find_one { nameId = "smartmigration:smartmigration" }))
     else
       for document in handle:find({}, { sort = { _id = 1 } }) do
         here[#here + 1] = bson.to_bytes(document)
@@ -73,20 +75,26 @@ describe("the module in a stock lua5.4", function()
   end)
 
   it("runs the example's chain as the binary does", function()
+    local store = s3.shared()
     local by_module, by_binary = server.database(), server.database()
-    run { EXAMPLE .. "/import", by_module, "--data", data }
-    run { EXAMPLE .. "/import", by_binary, "--data", data }
+    local module_bucket, binary_bucket = by_module:gsub("_", "-"), by_binary:gsub("_", "-")
+    run { EXAMPLE .. "/import", by_module, module_bucket, "--data", data }
+    run { EXAMPLE .. "/import", by_binary, binary_bucket, "--data", data }
     local path = migrations.folder { ["chain.lua"] = CHAIN }
     local result = run { "lua5.4", "-e", ("package.path, package.cpath = '', %q"):format(build.cpath), path .. "/chain.lua",
-      server.uri, by_module, EXAMPLE .. "/migrations" }
+      server.uri, by_module, EXAMPLE .. "/migrations", store.endpoint, module_bucket }
     migrations.clean()
-    assert.are.equal("locations lists alternate-names currencies country-of-city capitals obsolete-fields 2.0.0", result.out)
+    assert.are.equal("locations lists alternate-names currencies country-of-city capitals obsolete-fields flags old-flags 3.0.0",
+      result.out)
     assert.are.equal("", result.err)
     run { build.binary, "run", "--dir", EXAMPLE .. "/migrations",
-      env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = by_binary } }
+      env = { SMARTMIGRATION_MONGO_URI = server.uri, SMARTMIGRATION_MONGO_DB = by_binary,
+        SMARTMIGRATION_S3_ENDPOINT = store.endpoint, SMARTMIGRATION_S3_BUCKET = binary_bucket } }
     local left, documents = contents(by_module)
     assert.is_true(documents > 1000)
     assert.are.same(contents(by_binary), left)
-    run { EXAMPLE .. "/check", by_module, "--data", data }
+    run { EXAMPLE .. "/check", by_module, module_bucket, "--data", data }
+    store:ask { "delete-bucket", module_bucket }
+    store:ask { "delete-bucket", binary_bucket }
   end)
 end)

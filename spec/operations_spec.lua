@@ -288,13 +288,18 @@ describe("repair", function()
     assert.are.equal(0, p:run({ "status", "--check" }).status)
   end)
 
-  it("leaves record and version when it is killed with SIGKILL, and the next command takes the lock over", function()
-    local p <close> = migrated()
+  -- A migrated project whose second step runs once more until the signal comes; its ledger before, and how the child ended.
+  local function disturbed(signal)
+    local p = migrated()
     local before = p:ledger()
     local child <close> = p:start { "repair", "--rerun", "second", env = { HANG = "1" } }
     wait_for("the step to run", function() return p:ledger().checkpoints.second end)
-    child:kill "KILL"
-    child:wait()
+    child:kill(signal)
+    return p, before, project.parse(child:wait())
+  end
+
+  it("leaves record and version when it is killed with SIGKILL, and the next command takes the lock over", function()
+    local p <close>, before = disturbed "KILL"
     local after = p:ledger()
     assert.are.same(before.steps, after.steps)
     assert.are.equal("1.3.0", after.currentVersion)
@@ -306,12 +311,7 @@ describe("repair", function()
   end)
 
   it("ends when it is told to stop", function()
-    local p <close> = migrated()
-    local before = p:ledger()
-    local child <close> = p:start { "repair", "--rerun", "second", env = { HANG = "1" } }
-    wait_for("the step to run", function() return p:ledger().checkpoints.second end)
-    child:kill "TERM"
-    local result = project.parse(child:wait())
+    local p <close>, before, result = disturbed "TERM"
     assert.are.equal(143, result.status, result.out .. result.err)
     assert.are.equal("INTERRUPTED", result.json.error.code)
     assert.are.same(before.steps, p:ledger().steps)
@@ -517,7 +517,7 @@ describe("unlock", function()
   it("by force can be stopped while it waits: the next run ends what is left", function()
     local p <close> = locked { holder = THEIRS, acquiredAt = PAST, expiresAt = FUTURE }
     local child <close> = p:start { "unlock", "--force", THEIRS }
-    child:wait_for "may believe in its lock"
+    child:wait_for "may believe in its lock for 600000 ms more" -- whatever its expiry says
     child:kill "INT"
     local result = project.parse(child:wait())
     assert.are.equal(130, result.status, result.out .. result.err)
@@ -598,7 +598,7 @@ describe("the reports for people", function()
     place:run { "run" }
     place:write("migrations/1.lua", chain()["1.lua"] .. "-- changed")
     local drifted = place:run { "validate" }
-    assert.is_truthy(drifted.out:find("or accept it: smartmigration-lua repair --accept-drift first\n", 1, true), drifted.out)
+    assert.is_truthy(drifted.out:find("or accept it: smartmigration-lua repair --accept-drift 'first'\n", 1, true), drifted.out)
     local accepted = place:run { "repair", "--accept-drift", "first" }
     assert.are.equal("The file of step 'first' is recorded as it is now.\n", accepted.out)
     assert.are.equal(0, place:run({ "validate" }).status)

@@ -162,6 +162,37 @@ describe("on a server with access control", function()
     assert.is_truthy(result.err:find(LONGER_MS .. " ms", 1, true), result.err)
   end)
 
+  it("unlock waits a full TTL, too, for the commands of another user that it cannot see", function()
+    local p <close>, on, n = over(SPINNING)
+    killed_run(p, user("held" .. n, on "readWrite"))
+    p.uri = user("freeing" .. n, on "readWrite")
+    local result = without_secrets(p:run { "unlock", "--lock-ttl", TTL_MS .. "ms" })
+    assert.are.equal(0, result.status, result.out .. result.err)
+    assert.is_true(result.ms >= TTL_MS, "it took only " .. result.ms .. " ms")
+    assert.is_truthy(result.err:find("killAnySession", 1, true), result.err)
+    assert.is_true(bson.is_null(p:ledger().lock.holder))
+    assert.is_nil(p:ledger().leftovers)
+  end)
+
+  it("a user who may only read can see history and checkpoints, and is refused what would change the ledger", function()
+    local p <close>, on, n = over(ONE)
+    p.uri = user("migrator" .. n, on "readWrite")
+    p:migrate()
+    p.uri = user("watcher" .. n, on "read")
+    local result = p:run { "history" }
+    assert.are.equal(0, result.status, result.out .. result.err)
+    assert.are.equal(("migrator%s@admin"):format(n), result.json.runs[1].dbUser)
+    assert.are.equal(0, p:run({ "checkpoint", "show" }).status)
+    local before = p:document()
+    for _, words in ipairs { { "baseline", "1.0.0", "--force" }, { "repair", "--mark-pending", "one" },
+      { "history", "--prune-older-than", "0" } } do
+      local refused = without_secrets(p:run(words))
+      assert.are.equal(5, refused.status, refused.out .. refused.err)
+      assert.are.equal("LEDGER_IO", refused.json.error.code)
+    end
+    assert.is_true(bson.equal(before, p:document()))
+  end)
+
   it("a dead holder of another user is taken over at once with those rights, and its command is ended", function()
     local p <close>, on, n = over { ["1.lua"] = project.step("spin", "1.0.0", "1.1.0", [[
       ctx.mongo:collection("things"):insert_one { run = ctx.run_id }

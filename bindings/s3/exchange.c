@@ -51,6 +51,7 @@ int ls3_start(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
   exchange->exchange = smig_s3_start(handle->scope->client, request);
+  if (handle->scope->ctx) smig_ctx_count(handle->scope->ctx, &(smig_counts_t){.operations = 1});
   exchange->next = handle->scope->exchanges;
   if (exchange->next) exchange->next->previous = exchange;
   handle->scope->exchanges = exchange;

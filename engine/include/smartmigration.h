@@ -429,7 +429,7 @@ SMIG_API void smig_ctx_log(smig_ctx_t *ctx, smig_log_level_t level, const char *
 SMIG_API bool smig_ctx_progress(smig_ctx_t *ctx, int64_t done, int64_t total, smig_error_t *error);
 /* Adds to what the history says of the step; for handlers that talk to a server by smig_ctx_mongo_client. */
 typedef struct smig_counts {
-  int64_t operations;                           /* commands sent */
+  int64_t operations;                           /* commands and requests sent */
   int64_t inserted, matched, modified, deleted; /* documents, as the server counted them */
 } smig_counts_t;
 SMIG_API void smig_ctx_count(smig_ctx_t *ctx, const smig_counts_t *counts);

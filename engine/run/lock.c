@@ -127,7 +127,8 @@ static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *
   smig_engine_t *engine = run->engine;
   smig_ledger_state_t locked;
   smig_acquire_t acquire = {.seen = &run->survey.state, .dead = verdict != FREE};
-  memcpy(run->former_expires_at, run->survey.state.lock.expires_at, sizeof run->former_expires_at);
+  memcpy(run->former.expires_at, run->survey.state.lock.expires_at, sizeof run->former.expires_at);
+  run->former.ttl_ms = run->survey.state.lock.ttl_ms;
   char *former = run->survey.state.lock.holder ? bson_strdup(run->survey.state.lock.holder) : NULL;
   bool answered =
       engine->ledger->ops->acquire(engine->ledger, &run->lease, &acquire, won, &locked, sent_boot_ms, error);

@@ -29,10 +29,13 @@ typedef struct smig_run {
   smig_heartbeat_t *heartbeat;
   bool operation;            /* an operator's command: it reads the ledger, and does not resolve it for the chain */
   const char *forced_holder; /* whose lock is taken although it is live; NULL: nobody's */
-  char former_expires_at[SMIG_ISO_SIZE]; /* of the lock that was taken over */
-  bool rerun;                            /* an applied step runs once more: record and version stay until it succeeds */
-  smig_history_t *history;               /* of this run (history.h); NULL: none is written */
-  mongoc_client_session_t *transaction;  /* open: the step's work and its stamp are parts of it; NULL: none */
+  struct {
+    char expires_at[SMIG_ISO_SIZE];
+    int64_t ttl_ms;
+  } former;                             /* of the lock that was taken */
+  bool rerun;                           /* an applied step runs once more: record and version stay until it succeeds */
+  smig_history_t *history;              /* of this run (history.h); NULL: none is written */
+  mongoc_client_session_t *transaction; /* open: the step's work and its stamp are parts of it; NULL: none */
   smig_result_t *result;
   int64_t started_mono_ms;
 } smig_run_t;

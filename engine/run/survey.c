@@ -129,7 +129,7 @@ void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
     if (!smig_plan_drifted(step, &survey->state, &entry)) continue;
     smig_engine_log(engine, SMIG_LOG_WARN, NULL,
                     "the file of step '%s' has changed since it was applied%s%s; put it back as it was, or accept it: "
-                    "smartmigration-lua repair --accept-drift %s",
+                    "smartmigration-lua repair --accept-drift '%s'",
                     step->id, step->file ? ": " : "", step->file ? step->file : "", step->id);
   }
 }

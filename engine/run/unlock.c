@@ -8,7 +8,10 @@
 #include "clock.h"
 #include "operation.h"
 
-enum { LOOK_AGAIN_MS = 50 };
+enum {
+  LOOK_AGAIN_MS = 50,
+  LONGEST_BELIEF_MS = 600000 /* the original's lease, and longer than our grants where lock_ttl_ms is not */
+};
 
 typedef struct unlock {
   smig_operation_t *operation;
@@ -75,13 +78,15 @@ static bool check(smig_run_t *run, void *arg, smig_error_t *error) {
   return true;
 }
 
-/* How long the former holder may believe that it holds the lock. */
+/* How long the former holder may believe that it holds the lock. An expiry that no lease explains is a wrong clock's. */
 static int64_t belief_ms(const smig_run_t *run) {
   int64_t until, now;
   if (smig_holder_proven_dead(run->forced_holder)) return 0;
-  bool known = smig_clock_from_iso(run->former_expires_at, &until) &&
+  int64_t longest = run->former.ttl_ms > LONGEST_BELIEF_MS ? run->former.ttl_ms : LONGEST_BELIEF_MS;
+  bool known = smig_clock_from_iso(run->former.expires_at, &until) &&
                smig_clock_from_iso(run->survey.state.lock.acquired_at, &now);
-  return known ? until - now : run->lease.ttl_ms;
+  if (!known) return run->former.ttl_ms > 0 ? run->former.ttl_ms : run->lease.ttl_ms;
+  return until - now < longest ? until - now : longest;
 }
 
 /* Ends the commands of a live former holder until it can send none. *unknown: the server does not show them. */

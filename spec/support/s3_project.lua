@@ -2,6 +2,7 @@
 --
 --   local p <close> = s3_project.new({ ["1.lua"] = project.step(…) }, { flags = …, env = …, dev = true, proxy = proxy })
 --   p:run { "plan" }, p:start { "run" }, p:command { "run" }, p:migrate()      as of spec.support.project
+--   p:file(name, text)                   writes a migration
 --   p:ledger(), p:set_ledger(json)       the ledger's data as a plain table, or nil; stores one
 --   p:keys(prefix), p:empty()            what the bucket holds; takes it away
 -- With `proxy` (spec.support.s3_proxy) the program goes by way of it; what is looked at here never does.
@@ -26,11 +27,13 @@ function s3_project.new(files, options)
     endpoint = options.proxy and options.proxy.endpoint or store.endpoint, env = options.env or {},
     binary = options.dev and build.dev.binary or build.binary,
   }, Project)
-  for name, text in pairs(files) do
-    local file <close> = assert(io.open(folder .. "/migrations/" .. name, "wb"))
-    file:write(text)
-  end
+  for name, text in pairs(files) do self:file(name, text) end
   return self
+end
+
+function Project:file(name, text)
+  local file <close> = assert(io.open(self.folder .. "/migrations/" .. name, "wb"))
+  file:write(text)
 end
 
 function Project:command(words)

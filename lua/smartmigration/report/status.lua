@@ -76,7 +76,7 @@ function report.validation(found, style)
   for _, drift in ipairs(found.drift or {}) do
     local id = text.escape(drift.id)
     lines[#lines + 1] = ("%s: %s was changed after it was applied; put the file back as it was%s, or accept it: "
-      .. "smartmigration-lua repair --accept-drift %s"):format(style:paint("red", "drift"), id,
+      .. "smartmigration-lua repair --accept-drift '%s'"):format(style:paint("red", "drift"), id,
       drift.file and " (" .. text.escape(drift.file) .. ")" or "", id)
   end
   if #lines == 0 then
