@@ -191,7 +191,7 @@ describe("the history of a run", function()
     for i = 1, 300 do
       documents[i] = { nameId = ("smartmigration-history:smartmigration:%032x"):format(i), data = { run = ("%032x"):format(i),
         kind = "run", status = "succeeded", startedAt = ("2026-01-01T00:00:00.%03dZ"):format(i * 7 % 300),
-        padding = ("x"):rep(100000), steps = bson.array {} } }
+        host = ("x"):rep(100000), osUser = "", dbUser = "", engine = "", steps = bson.array {} } }
     end
     p.db:collection(project.LEDGER):insert_many(documents)
     local runs = history(p).runs
@@ -207,7 +207,8 @@ describe("history --prune-older-than", function()
     local function age(days)
       local began = tostring(bson.date(bson.now().ms - days * 86400000))
       p.db:collection(project.LEDGER):insert_one { nameId = ("smartmigration-history:smartmigration:%032d"):format(days),
-        data = { run = ("%032d"):format(days), kind = "run", status = "succeeded", startedAt = began, steps = bson.array {} } }
+        data = { run = ("%032d"):format(days), kind = "run", status = "succeeded", startedAt = began, host = "",
+          osUser = "", dbUser = "", engine = "", steps = bson.array {} } }
     end
     for _, days in ipairs { 89, 91, 400 } do age(days) end
     local ledger = p:document()

@@ -2,10 +2,10 @@
  * Secrets of the process. See secrets.h.
  * Units: bytes. No errors. Any thread: what is learnt hangs in a list that only grows, whose head is the one shared word.
  *
- * A secret is kept as needles: itself, itself as a JSON string shows it, and the part of its base64 that does not
- * depend on what stands around it, for each of the three places where it can begin in a group of three bytes (so
- * "user:secret" is found too). Needles match percent-encoded text as well, byte by byte, whatever the encoder chose to
- * encode.
+ * A secret is kept as needles: itself, itself as a JSON string shows it, its hexadecimal digits (of either case), and the
+ * part of its base64 that does not depend on what stands around it, for each of the three places where it can begin in a
+ * group of three bytes (so "user:secret" is found too). Needles match percent-encoded text as well, byte by byte, whatever
+ * the encoder chose to encode.
  *
  * Signatures of S3 requests and presigned URLs are not learnt, a program may make millions: they are known by their name.
  */
@@ -17,27 +17,30 @@
 
 enum { SHORTEST = 4 };
 
+/* BASE64: also in its URL form, and a character each side holds bits of the secret. HEX: kept in small letters. */
+typedef enum form { PLAIN, BASE64, HEX } form_t;
+
 typedef struct needle {
   struct needle *next; /* set before the needle is published, never changed */
   size_t length;
-  bool base64; /* base64's alphabet: also in its URL form, and a character each side holds bits of the secret */
+  form_t form;
   char bytes[];
 } needle_t;
 
 static _Atomic(needle_t *) needles;
 
-static bool is_known(const char *bytes, size_t length, bool base64) {
+static bool is_known(const char *bytes, size_t length, form_t form) {
   for (needle_t *needle = atomic_load(&needles); needle; needle = needle->next) {
-    if (needle->length == length && needle->base64 == base64 && memcmp(needle->bytes, bytes, length) == 0) return true;
+    if (needle->length == length && needle->form == form && memcmp(needle->bytes, bytes, length) == 0) return true;
   }
   return false;
 }
 
-static void add_needle(const char *bytes, size_t length, bool base64) {
-  if (length < SHORTEST || is_known(bytes, length, base64)) return;
+static void add_needle(const char *bytes, size_t length, form_t form) {
+  if (length < SHORTEST || is_known(bytes, length, form)) return;
   needle_t *needle = bson_malloc(sizeof *needle + length);
   needle->length = length;
-  needle->base64 = base64;
+  needle->form = form;
   memcpy(needle->bytes, bytes, length);
   needle->next = atomic_load(&needles);
   while (!atomic_compare_exchange_weak(&needles, &needle->next, needle)) {}
@@ -51,7 +54,7 @@ static void add_json(const char *secret, size_t length) {
     else
       bson_string_append_c(out, secret[i]);
   }
-  if (out->len > length) add_needle(out->str, out->len, false);
+  if (out->len > length) add_needle(out->str, out->len, PLAIN);
   bson_string_free(out, true);
 }
 
@@ -68,15 +71,28 @@ static void add_base64(const char *secret, size_t length, size_t lead) {
     }
     out[i - first] = alphabet[value];
   }
-  add_needle(out, end - first, true);
+  add_needle(out, end - first, BASE64);
+  bson_free(out);
+}
+
+static void add_hex(const char *secret, size_t length) {
+  static const char digits[] = "0123456789abcdef";
+  char *out = bson_malloc(2 * length);
+  for (size_t i = 0; i < length; i++) {
+    unsigned char byte = (unsigned char)secret[i];
+    out[2 * i] = digits[byte >> 4];
+    out[2 * i + 1] = digits[byte & 15];
+  }
+  add_needle(out, 2 * length, HEX);
   bson_free(out);
 }
 
 void smig_secret_learn(const char *secret, size_t length) {
   if (!secret || length < SHORTEST) return;
-  add_needle(secret, length, false);
+  add_needle(secret, length, PLAIN);
   if (!memchr(secret, '\0', length)) add_json(secret, length);
   for (size_t lead = 0; lead < 3; lead++) add_base64(secret, length, lead);
+  add_hex(secret, length);
 }
 
 static int hex_value(char c) {
@@ -93,9 +109,9 @@ static int decode_percent(const char *text, size_t length) {
   return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-static char fold(char c, bool base64) {
-  if (!base64) return c;
-  return c == '-' ? '+' : c == '_' ? '/' : c;
+static char fold(char c, form_t form) {
+  if (form == BASE64) return c == '-' ? '+' : c == '_' ? '/' : c;
+  return form == HEX && c >= 'A' && c <= 'F' ? (char)(c - 'A' + 'a') : c;
 }
 
 /* How many bytes of `text` are the needle, some of them percent-encoded if `encoded`; 0: it is not there. */
@@ -104,9 +120,9 @@ static size_t match(const needle_t *needle, const char *text, size_t length, boo
   for (size_t i = 0; i < needle->length; i++) {
     char wanted = needle->bytes[i];
     int decoded = encoded ? decode_percent(text + at, length - at) : -1;
-    if (decoded >= 0 && fold((char)decoded, needle->base64) == wanted)
+    if (decoded >= 0 && fold((char)decoded, needle->form) == wanted)
       at += 3;
-    else if (at < length && fold(text[at], needle->base64) == wanted)
+    else if (at < length && fold(text[at], needle->form) == wanted)
       at++;
     else if (encoded && wanted == ' ' && at < length && text[at] == '+')
       at++;
@@ -116,17 +132,17 @@ static size_t match(const needle_t *needle, const char *text, size_t length, boo
   return at;
 }
 
-/* The length of the longest secret that begins at `text`; *base64 says whether that is a base64 form. */
-static size_t match_any(const char *text, size_t length, bool *base64) {
+/* The length of the longest secret that begins at `text`, and its form. */
+static size_t match_any(const char *text, size_t length, form_t *form) {
   size_t longest = 0;
   for (const needle_t *needle = atomic_load(&needles); needle; needle = needle->next) {
-    if (fold(*text, needle->base64) != needle->bytes[0] && *text != '%' && *text != '+') continue;
+    if (fold(*text, needle->form) != needle->bytes[0] && *text != '%' && *text != '+') continue;
     size_t plain = match(needle, text, length, false);
     size_t encoded = match(needle, text, length, true);
     size_t found = plain > encoded ? plain : encoded;
     if (found > longest) {
       longest = found;
-      *base64 = needle->base64;
+      *form = needle->form;
     }
   }
   return longest;
@@ -157,11 +173,11 @@ char *smig_secret_scrub(const char *text, size_t length) {
   if (!smig_secret_found(text, length)) return bson_strndup(text, length);
   bool *covered = bson_malloc0(length + 1);
   for (size_t at = 0; at < length; at++) {
-    bool base64 = false;
-    size_t found = match_any(text + at, length - at, &base64);
+    form_t form = PLAIN;
+    size_t found = match_any(text + at, length - at, &form);
     if (!found) continue;
     size_t start = at, end = at + found;
-    if (base64) { /* the neighbours hold the rest of the first and last byte's bits */
+    if (form == BASE64) { /* the neighbours hold the rest of the first and last byte's bits */
       if (start > 0 && text[start - 1] != '=' && is_base64(text[start - 1])) start--;
       for (int i = 0; i < 3 && end < length && is_base64(text[end]); i++) {
         if (i > 0 && text[end] != '=') break;
@@ -194,8 +210,8 @@ int smig_secret_found(const char *text, size_t length) {
   if (find_signature(text, length, &start)) return 1;
   if (!atomic_load(&needles)) return 0;
   for (size_t at = 0; at < length; at++) {
-    bool base64;
-    if (match_any(text + at, length - at, &base64)) return 1;
+    form_t form;
+    if (match_any(text + at, length - at, &form)) return 1;
   }
   return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * What the process has learnt as secret, so that no sink prints it: raw, percent-encoded and base64-encoded
- * occurrences are replaced by "***", and so are the signatures of S3 requests and presigned URLs ("Signature=<hex>"),
+ * What the process has learnt as secret, so that no sink prints it: raw, percent-encoded, base64-encoded and
+ * hexadecimal occurrences are replaced by "***", and so are the signatures of S3 requests and presigned URLs ("Signature=<hex>"),
  * which need not be learnt. Any thread.
  * Users: error (every message), run/log (every line), whoever learns a password or key.
  */

@@ -80,7 +80,6 @@ bool smig_ctx_check(smig_ctx_t *ctx, smig_error_t *error) {
 void smig_ctx_log(smig_ctx_t *ctx, smig_log_level_t level, const char *message, const bson_t *fields) {
   if (!ctx->run->engine->settings.log) return;
   bson_t all = BSON_INITIALIZER;
-  BSON_APPEND_UTF8(&all, "run_id", ctx->run->lease.run_id);
   BSON_APPEND_UTF8(&all, "step", ctx->step.id);
   if (fields) bson_concat(&all, fields);
   smig_engine_log(ctx->run->engine, level, &all, "%s", message);

@@ -86,6 +86,7 @@ void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *erro
   }
   if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
   if (engine->s3) smig_s3_set_guard(engine->s3, NULL);
+  engine->run_id[0] = '\0';
   if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */
 }
 

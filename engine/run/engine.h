@@ -35,6 +35,7 @@ struct smig_engine {
   smig_ledger_t *ledger; /* NULL when offline */
   smig_guard_t guard;
   bool said_overridden;
+  char run_id[SMIG_RUN_ID_SIZE]; /* of the run under way, once it reaches for the lock; else empty */
 };
 
 /* Checks the options but for the resources, in the contract's order, and copies them. On failure everything is released. */
@@ -66,7 +67,7 @@ const char *smig_engine_target(const smig_engine_t *engine);
 /* A copy of `from` with secrets cut out of every string; *to is initialised and empty. */
 void smig_engine_scrub(const bson_t *from, bson_t *to);
 
-/* Sends a line to the logger; secrets are cut out. `fields` may be NULL. Main thread. */
+/* Sends a line to the logger, with the run's id; secrets are cut out. `fields` may be NULL. Main thread. */
 void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const bson_t *fields, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

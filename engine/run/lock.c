@@ -110,10 +110,11 @@ static void timed_out(const smig_run_t *run, int64_t waited_ms, smig_error_t *er
   const smig_ledger_state_t *state = &run->survey.state;
   smig_error_set(
       error, SMIG_LOCK_TIMEOUT,
-      "the lock of %s is held by %s until %s; waited %" PRId64
+      "the lock of %s is held by %s since %s until %s; waited %" PRId64
       " ms: wait longer (lock_wait_ms); the lock of a dead run is taken over at once on its host, elsewhere when it "
       "expires",
       run->engine->ledger->place, state->lock.holder ? state->lock.holder : "somebody",
+      *state->lock.acquired_at ? state->lock.acquired_at : "an unknown time",
       *state->lock.expires_at ? state->lock.expires_at : "an unreadable time", waited_ms);
   bson_t *details = smig_error_details(error);
   if (!details) return;
@@ -203,6 +204,7 @@ static bool acquire_when_free(smig_run_t *run, waiting_t *waiting, smig_error_t 
 
 bool smig_run_lock(smig_run_t *run, smig_error_t *error) {
   smig_lease_new(&run->lease, run->engine->settings.lock_ttl_ms);
+  memcpy(run->engine->run_id, run->lease.run_id, sizeof run->engine->run_id);
   waiting_t waiting = {.since_mono_ms = smig_clock_mono_ms(), .poll_ms = POLL_FIRST_MS};
   /* Waiters that start together must not look together: the run id is random. */
   memcpy(&waiting.random, run->lease.run_id, sizeof waiting.random);

@@ -43,14 +43,15 @@ void smig_engine_log(const smig_engine_t *engine, smig_log_level_t level, const 
   char *text = bson_strdupv_printf(format, args);
   va_end(args);
   char *clean = smig_secret_scrub(text, strlen(text));
+  bson_t all = BSON_INITIALIZER;
+  if (*engine->run_id) BSON_APPEND_UTF8(&all, "run_id", engine->run_id);
   if (fields && smig_secret_found((const char *)bson_get_data(fields), fields->len)) {
-    bson_t scrubbed = BSON_INITIALIZER;
-    smig_engine_scrub(fields, &scrubbed);
-    engine->settings.log(engine->settings.log_user, level, clean, &scrubbed);
-    bson_destroy(&scrubbed);
-  } else {
-    engine->settings.log(engine->settings.log_user, level, clean, fields);
+    smig_engine_scrub(fields, &all);
+  } else if (fields) {
+    bson_concat(&all, fields);
   }
+  engine->settings.log(engine->settings.log_user, level, clean, bson_empty(&all) ? NULL : &all);
+  bson_destroy(&all);
   bson_free(clean);
   bson_free(text);
 }

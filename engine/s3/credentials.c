@@ -2,6 +2,7 @@
 #include "credentials_source.h"
 
 #include "clock.h"
+#include "secrets.h"
 
 enum { REFRESH_BEFORE_MS = 5 * 60 * 1000 };
 
@@ -15,9 +16,19 @@ struct smig_credentials {
   char *region;
 };
 
+/* What a step can reach is secret from the start, also where it is not asked for, or not yet. */
+static void learn_what_is_at_hand(const smig_s3_config_t *config) {
+  const char *const secrets[] = {config->secret_access_key, config->session_token,
+                                 smig_environment("AWS_SECRET_ACCESS_KEY"), smig_environment("AWS_SESSION_TOKEN"),
+                                 smig_environment("AWS_CONTAINER_AUTHORIZATION_TOKEN")};
+  for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+    if (secrets[i]) smig_secret_learn(secrets[i], strlen(secrets[i]));
+}
+
 smig_credentials_t *smig_credentials_new(const smig_s3_config_t *config) {
   smig_credentials_t *self = bson_malloc0(sizeof *self);
   self->config = config;
+  learn_what_is_at_hand(config);
   return self;
 }
 

@@ -1,8 +1,10 @@
 -- The default loggers of the binary: text or JSON lines to stderr. A logger is a function (level, message, fields).
 --
 -- Lines come from the engine, from steps (ctx.log) and from the command line; secrets were cut out before. Progress
--- (lines with a field `done`, from ctx:progress) is thinned out. Users: the command line. Nothing is raised.
+-- (lines with a field `done`, from ctx:progress) is a bar at the foot of a terminal (report/bar.lua), elsewhere lines, thinned
+-- out. Users: the command line. Nothing is raised.
 local bson = require "smartmigration.bson"
+local process = require "smartmigration.process"
 local text = require "smartmigration.text"
 
 local log = {}
@@ -75,7 +77,43 @@ local function progress_gate(mode, shows_level)
   end
 end
 
--- A logger. options: level, format ("text" or "json"), progress, quiet, style (of report.style, for stderr).
+-- Where lines go: straight to stderr, or around a bar. write(line), progress(fields) or nil, finish().
+local function plain_sink()
+  return {
+    write = function(line)
+      io.stderr:write(line .. "\n")
+    end,
+    finish = function() end,
+  }
+end
+
+-- The bar goes with its step: the engine's line that ends a step tells the version it led to.
+local function bar_sink(options)
+  local bar
+  local function write(line, fields)
+    if not bar then
+      io.stderr:write(line .. "\n")
+    elseif fields.step == bar.step and fields.to_version then
+      io.stderr:write(bar:clear() .. line .. "\n")
+    else
+      io.stderr:write(bar:above(line))
+    end
+  end
+  local function progress(fields)
+    bar = bar or require("smartmigration.report.bar").new(options.style, options.width)
+    io.stderr:write(bar:update(fields.step, fields.done, fields.total, process.monotonic_ms()))
+  end
+  local function finish()
+    if bar then
+      io.stderr:write(bar:clear())
+    end
+  end
+  return { write = write, progress = progress, finish = finish }
+end
+
+-- A logger, and a function that takes away a bar, to be called before others write to the terminal. options: level, format
+-- ("text" or "json"), progress, quiet, style (of report.style, for stderr), width (a function: the columns of the terminal that
+-- stderr is, nil where it is none).
 function log.new(options)
   local least = RANK[options.level]
   if options.quiet then
@@ -85,11 +123,18 @@ function log.new(options)
     return RANK[level] >= least
   end
   local shows_progress = progress_gate(options.progress, shows_level)
-  return function(level, message, fields)
+  local draws = options.width and options.progress == "auto" and options.format == "text"
+  local sink = draws and bar_sink(options) or plain_sink()
+  local function logger(level, message, fields)
     fields = fields or {}
     local now = bson.now()
     local is_progress = message == "progress" and fields.done ~= nil
-    if is_progress then
+    if is_progress and sink.progress then
+      if shows_level(level) then
+        sink.progress(fields)
+      end
+      return
+    elseif is_progress then
       if not shows_progress(now.ms, level, fields) then
         return
       end
@@ -105,8 +150,9 @@ function log.new(options)
       end
       line = text_line(options.style, tostring(now), level, message, fields)
     end
-    io.stderr:write(line, "\n")
+    sink.write(line, fields)
   end
+  return logger, sink.finish
 end
 
 return log

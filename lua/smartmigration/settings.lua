@@ -104,7 +104,7 @@ local settings = {
     help = "only warnings and errors, and no report of a run that went well" },
   { name = "progress", flag = "--progress", env = "SMARTMIGRATION_PROGRESS", kind = "choice",
     choices = { "auto", "always", "never" }, value = "auto|always|never", default = "auto", fallback = "auto",
-    help = "a step's progress: a line every 5s, every line, or none" },
+    help = "a step's progress: a bar on terminals and elsewhere a line every 5s, every line, or none" },
   { name = "color", flag = "--color", env = "SMARTMIGRATION_COLOR", kind = "choice",
     choices = { "auto", "always", "never" }, value = "auto|always|never", default = "auto", fallback = "auto",
     help = "auto: on terminals, unless NO_COLOR is set" },

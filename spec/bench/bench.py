@@ -81,6 +81,11 @@ class Bench:
         extra = medians[500]["no-op run, 500 file(s)"] - medians[1]["no-op run, 1 file(s)"]
         print(f"  per further file: {extra / 499 * 1e6:.1f} us")
 
+    # (a) the start alone, beside a program that links the same libraries
+    def version(self):
+        self.compare("(a) version", [("the same libraries linked", lambda: run([self.args.floor.with_name("version_floor")])[0]),
+                                     ("version", lambda: run([self.args.binary, "version"])[0])], self.args.repeat * 20)
+
     # (b) 1,000 steps with one insert each; (c) peers
     def steps(self):
         count = 100 if self.args.quick else 1000
@@ -182,6 +187,7 @@ def main():
     try:
         bench = Bench(args, work)
         if "a" in args.only:
+            bench.version()
             bench.no_op()
         if "b" in args.only:
             bench.steps()

@@ -109,6 +109,9 @@ static void secrets_are_cut_out_in_every_spelling(void) {
   scrubs_to("basic dTpwQHNzIHcicmQvMQ== end", "basic dT*** end");    /* u:secret */
   scrubs_to("basic dXM6cEBzcyB3InJkLzE= end", "basic dXM*** end");   /* us:secret */
   scrubs_to("basic dXNlOnBAc3MgdyJyZC8x end", "basic dXNlO*** end"); /* use:secret */
+  scrubs_to("hex 7040737320772272642f31 end", "hex *** end");
+  scrubs_to("hex ff7040737320772272642F31ff", "hex ff***ff");
+  scrubs_to("cut off: 7040737320772272642f3", "cut off: 7040737320772272642f3");
 }
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF"

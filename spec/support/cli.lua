@@ -5,10 +5,11 @@
 --   local child = place:start { "run" }                                          -- a child of spec.support.process
 --
 -- SMARTMIGRATION_BIN names another binary than the build's. `json` is the parsed stdout where --json was asked for;
--- that it is exactly one document is checked here.
+-- that it is exactly one document, and that it is as docs/schemas says, is checked here.
 local build = require "spec.support.build"
 local dkjson = require "dkjson"
 local process = require "spec.support.process"
+local schema = require "spec.support.schema"
 
 local cli = { null = dkjson.null }
 
@@ -53,6 +54,7 @@ local function with_json(words, result)
   for _, word in ipairs(words) do
     if word == "--json" then
       result.json = cli.parse(result.out)
+      schema.check(schema.of(words, result.json), result.out)
     end
   end
   return result

@@ -11,6 +11,7 @@ local bson = require "smartmigration.bson"
 local build = require "spec.support.build"
 local json = require "dkjson"
 local process = require "spec.support.process"
+local schema = require "spec.support.schema"
 local server = require "spec.support.server"
 
 local project = {}
@@ -82,7 +83,9 @@ function project.parse(result)
 end
 
 function Project:run(words)
-  return project.parse(process.run(self:command(words)))
+  local result = project.parse(process.run(self:command(words)))
+  if result.json then schema.check(schema.of(words, result.json), result.out) end
+  return result
 end
 
 -- Runs and insists on success.

@@ -177,6 +177,21 @@ function arguments.wants_json(words)
   return false
 end
 
+-- A URI without its password.
+local function without_password(uri)
+  return (uri:gsub("^(.-://[^:@]*):.*@", "%1:***@"))
+end
+
+-- The words as one would type them in a shell again, without passwords.
+function arguments.shown(words)
+  local list = { PROGRAM }
+  for _, word in ipairs(words) do
+    word = text.escape(without_password(word))
+    list[#list + 1] = word:find "^[%w@%%+=:,./_-]+$" and word or "'" .. word:gsub("'", [['\'']]) .. "'"
+  end
+  return table.concat(list, " ")
+end
+
 -- Calls hide(index, from) for each --mongo-uri: the argument and the byte where the URI begins in it. It is to leave
 -- the process list at once, before anything can fail.
 function arguments.hide_uris(words, hide)

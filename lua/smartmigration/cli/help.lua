@@ -3,7 +3,8 @@ local help_text = require "smartmigration.cli.help_text"
 
 return function(session)
   local topic = session.request.topic
-  local shown = topic and help_text.command(topic) or help_text.general()
+  local width = not session.json and session.out.width or nil
+  local shown = topic and help_text.command(topic, width) or help_text.general(width)
   session:result({ help = shown }, nil, function()
     return { shown }
   end)

@@ -5,13 +5,14 @@ local settings = require "smartmigration.settings"
 
 local help = {}
 
-local WIDTH = 112
+local WIDTH = 112 -- at most, also where there is no terminal
+local NARROW = 80 -- below, explanations stand under what they explain
 
 -- Breaks `words` into lines that fit beside an indent.
-local function wrap(words, indent)
+local function wrap(words, indent, width)
   local lines, line = {}, ""
   for word in words:gmatch "%S+" do
-    if #line > 0 and indent + #line + 1 + #word > WIDTH then
+    if #line > 0 and indent + #line + 1 + #word > width then
       lines[#lines + 1] = line
       line = word
     else
@@ -27,7 +28,7 @@ local function option_names(setting)
   return "  " .. names .. (setting.value and " " .. setting.value or "")
 end
 
-local INDENT = 31
+local INDENT, NARROW_INDENT = 31, 6
 
 -- What a setting is, with its default.
 function help.about(setting)
@@ -35,11 +36,11 @@ function help.about(setting)
   return unset and setting.help or setting.help .. " (default: " .. setting.default .. ")"
 end
 
-local function option_line(setting)
+local function option_line(setting, width)
   local names = option_names(setting)
-  local about = help.about(setting)
-  local gap = #names < INDENT - 1 and (" "):rep(INDENT - #names) or "\n" .. (" "):rep(INDENT)
-  return names .. gap .. wrap(about, INDENT)
+  local indent = width < NARROW and NARROW_INDENT or INDENT
+  local gap = #names < indent - 1 and (" "):rep(indent - #names) or "\n" .. (" "):rep(indent)
+  return names .. gap .. wrap(help.about(setting), indent, width)
 end
 
 -- Whether a setting is the command's own.
@@ -53,7 +54,7 @@ function help.belongs(setting, name)
 end
 
 -- Lines of the options that every command has, below their groups.
-local function general_options(lines)
+local function general_options(lines, width)
   local group = "Options"
   for _, setting in ipairs(settings) do
     if setting.group then
@@ -64,7 +65,7 @@ local function general_options(lines)
         lines[#lines + 1] = group .. ":"
         group = nil
       end
-      lines[#lines + 1] = option_line(setting)
+      lines[#lines + 1] = option_line(setting, width)
     end
   end
 end
@@ -78,33 +79,40 @@ help.EXAMPLES = {
 }
 
 help.FOOT = [[
-
 Durations are 500ms, 90s, 2m, 1h; a bare number is milliseconds. Settings are taken from flags, then from the
 environment (SMARTMIGRATION_MONGO_URI, …), then from the config file, then from the defaults.]]
 
-function help.general()
+local function usable(width)
+  return math.min(width or WIDTH, WIDTH)
+end
+
+-- The help of the program; `width` is the terminal's, nil where there is none.
+function help.general(width)
+  width = usable(width)
   local lines = {
-    "smartmigration-lua - " .. help.SUMMARY, "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
+    wrap("smartmigration-lua - " .. help.SUMMARY, 0, width), "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do
-    lines[#lines + 1] = ("  %-15s%s"):format(command.name, command.summary)
+    lines[#lines + 1] = ("  %-15s%s"):format(command.name, wrap(command.summary, 17, width))
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = "Examples:"
   for _, example in ipairs(help.EXAMPLES) do
     lines[#lines + 1] = "  " .. example
   end
-  general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. help.FOOT
+  general_options(lines, width)
+  return table.concat(lines, "\n") .. "\n\n" .. wrap(help.FOOT, 0, width)
 end
 
-function help.command(name)
+-- The help of one command.
+function help.command(name, width)
+  width = usable(width)
   local command = commands.by_name[name]
   local argument = command.argument and (command.required and " %s" or " [%s]"):format(command.argument) or ""
   local lines = {
     ("smartmigration-lua %s - %s"):format(name, command.summary), "",
     ("Usage: smartmigration-lua %s%s [options]"):format(name, argument),
-    "", command.text, "", "Examples:",
+    "", wrap(command.text, 0, width), "", "Examples:",
   }
   for _, example in ipairs(command.examples) do
     lines[#lines + 1] = "  " .. example
@@ -112,7 +120,7 @@ function help.command(name)
   local own = {}
   for _, setting in ipairs(settings) do
     if help.belongs(setting, name) then
-      own[#own + 1] = option_line(setting)
+      own[#own + 1] = option_line(setting, width)
     end
   end
   if #own > 0 then
@@ -122,8 +130,8 @@ function help.command(name)
   if command.alone then
     return table.concat(lines, "\n")
   end
-  general_options(lines)
-  return table.concat(lines, "\n") .. "\n" .. help.FOOT
+  general_options(lines, width)
+  return table.concat(lines, "\n") .. "\n\n" .. wrap(help.FOOT, 0, width)
 end
 
 return help

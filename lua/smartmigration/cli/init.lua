@@ -10,6 +10,7 @@ local session = require "smartmigration.cli.session"
 local cli = {}
 
 local FAILED = 1
+local STDERR = 2
 local SIGTERM = 15
 local TERMINATED = 143
 
@@ -35,6 +36,9 @@ local function exit_status(fault)
 end
 
 local function report(fault, current, words)
+  if current then
+    current:end_log()
+  end
   if current and current.json or not current and arguments.wants_json(words) then
     output.write(require("smartmigration.report.json").failure(fault), "\n")
     return
@@ -43,9 +47,10 @@ local function report(fault, current, words)
     local of_usage = fault.code == "INVALID_OPTIONS" and not fault.details.reason
     fault.help = of_usage and "smartmigration-lua help " .. current.request.command
     fault.checkpoints = current.checkpoints
+    fault.again = arguments.shown(words)
   end
   local style = current and current.err
-    or require("smartmigration.report.style").new("auto", process.isatty(2))
+    or require("smartmigration.report.style").new("auto", STDERR)
   local lines = require("smartmigration.report.failure").lines(fault, style)
   io.stderr:write(table.concat(lines, "\n"), "\n")
 end

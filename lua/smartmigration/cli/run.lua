@@ -2,19 +2,16 @@
 local json = require "smartmigration.report.json"
 local process = require "smartmigration.process"
 
--- How many checkpoints the failed step has left: for people, who want to know what its next run does. Not asked when
--- the server has just failed to answer; nil when it is not known.
-local function count_checkpoints(migration, failure)
-  local cause = failure.cause
-  if failure.code ~= "STEP_FAILED" or cause and (cause.category == "network" or cause.category == "timeout") then
+-- The checkpoints that the step has left: for people, who want to know what its next run does. Not asked when the server has
+-- just failed to answer; nil when they are not known.
+local function checkpoints_of(migration, failure)
+  local cause, step = failure.cause, failure.details.step_id
+  local asked = failure.code == "STEP_FAILED" or failure.code == "INTERRUPTED"
+  if not asked or not step or cause and (cause.category == "network" or cause.category == "timeout") then
     return nil
   end
-  local ok, status = pcall(migration.status, migration)
-  for _, step in ipairs(ok and status.steps or {}) do
-    if step.id == failure.details.step_id then
-      return step.checkpoints or 0
-    end
-  end
+  local ok, found = pcall(migration.checkpoints, migration, step, { values = true })
+  return ok and found.checkpoints or nil
 end
 
 return function(session)
@@ -26,7 +23,7 @@ return function(session)
   local ok, result = pcall(migration.run, migration)
   if not ok then
     if not session.json and type(result) == "userdata" then
-      session.checkpoints = count_checkpoints(migration, result)
+      session.checkpoints = checkpoints_of(migration, result)
     end
     error(result, 0)
   end

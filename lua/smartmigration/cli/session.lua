@@ -20,17 +20,28 @@ function session.new(request)
     json = shape.json,
     quiet = shape.quiet,
     shape = shape,
-    out = style.new(shape.color, process.isatty(STDOUT)),
-    err = style.new(shape.color, process.isatty(STDERR)),
+    out = style.new(shape.color, STDOUT),
+    err = style.new(shape.color, STDERR),
   }, session)
 end
 
 function session:log()
-  self.logger = self.logger or require("smartmigration.log").new {
-    level = self.shape.log_level, format = self.shape.log_format, progress = self.shape.progress,
-    quiet = self.quiet, style = self.err,
-  }
+  if not self.logger then
+    self.logger, self.finish_log = require("smartmigration.log").new {
+      level = self.shape.log_level, format = self.shape.log_format, progress = self.shape.progress,
+      quiet = self.quiet, style = self.err, width = self.err:draws() and function()
+        return process.terminal_width(STDERR)
+      end,
+    }
+  end
   return self.logger
+end
+
+-- Leaves the terminal to whoever writes next.
+function session:end_log()
+  if self.finish_log then
+    self.finish_log()
+  end
 end
 
 -- Whether somebody reads stderr as it comes, and wants to.
@@ -86,6 +97,7 @@ end
 
 -- Writes a result: as JSON of `layout`, or the lines that `lines()` gives.
 function session:result(value, layout, lines)
+  self:end_log()
   if self.json then
     output.write(require("smartmigration.report.json").line(value, layout), "\n")
   else

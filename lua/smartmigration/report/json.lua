@@ -130,7 +130,9 @@ local STEP_RESULT = {
   { "finished_at" }, { "duration_ms" }, { "error" },
 }
 
-local ERROR = { { "code" }, { "message" }, { "details", object = {} } }
+-- Lists that may be empty; what else is in the details is as it came.
+local CAUSE = { { "labels", list = {} }, { "write_errors", list = {} } }
+local ERROR = { { "code" }, { "message" }, { "details", object = { { "cause", object = CAUSE }, CAUSE[1], CAUSE[2] } } }
 
 -- plan and run; `error` stands last.
 json.RESULT = {
