@@ -157,8 +157,9 @@ void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_er
 }
 
 smig_mongo_ledger_patience_t smig_mongo_ledger_patience(const smig_mongo_ledger_t *self) {
-  return (smig_mongo_ledger_patience_t){
-      .until_boot_ms = self->transaction ? 0 : smig_clock_boot_ms() + self->patience_ms, .pause_ms = PAUSE_FIRST_MS};
+  int64_t time_ms = smig_mongo_connection_time_left(self->connection, self->patience_ms);
+  return (smig_mongo_ledger_patience_t){.until_boot_ms = self->transaction ? 0 : smig_clock_boot_ms() + time_ms,
+                                        .pause_ms = PAUSE_FIRST_MS};
 }
 
 bool smig_mongo_ledger_again(smig_mongo_ledger_patience_t *patience) {
