@@ -20,6 +20,7 @@ Child.__index = Child
 local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PIPE = 13, TERM = 15, CONT = 18, STOP = 19 }
 local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
 local DEFAULT_LIMIT = 60000
+local SHORTEST_SECRET = 4 -- engine/core/secrets.c
 
 -- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run).
 -- Another Lua needs that runtime too. The binary has it linked in, and its leaks count.
@@ -42,13 +43,13 @@ local function environment(changes)
   return list
 end
 
--- What no output of the binary may show: passwords of the URIs it is given, and AWS's secrets.
+-- What no output of the binary may show: passwords of the URIs it is given, and AWS's secrets. Shorter ones are words as any other.
 local function secrets_of(argv, env)
   local found = {}
   local function learn(text)
     for password in text:gmatch "://[^/@%s:]*:([^/@%s]+)@" do
-      found[password] = true
-      found[password:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)] = true
+      local plain = password:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+      for _, form in ipairs(#plain < SHORTEST_SECRET and {} or { password, plain }) do found[form] = true end
     end
   end
   if not argv[1]:match "smartmigration%-lua$" then return found end
