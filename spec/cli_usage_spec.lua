@@ -257,14 +257,17 @@ describe("the pages", function()
     local settings = dofile "lua/smartmigration/settings.lua"
     for _, setting in ipairs(settings) do
       if setting.env then
-        local flag = (setting.short and setting.short .. ", " or "") .. setting.flag .. " " ..
-          setting.value:gsub("|", "\\|")
-        local row = ("| %s | `%s` | `%s` | %s |"):format(setting.path and "`" .. setting.path .. "`" or "-", flag,
+        local value = setting.value and " " .. setting.value:gsub("|", "\\|") or ""
+        local flag = setting.flag and ("`%s%s%s`"):format(setting.short and setting.short .. ", " or "", setting.flag, value)
+        local row = ("| %s | %s | `%s` | %s |"):format(setting.path and "`" .. setting.path .. "`" or "-", flag or "-",
           setting.env, setting.default)
         assert.is_truthy(page:find(row, 1, true), row)
         assert.is_nil(setting.env:find "_PORT$" or setting.env:find "_HOST$", setting.env)
       elseif setting.flag then
         assert.is_truthy(page:find(setting.flag, 1, true), setting.flag)
+      elseif setting.path then
+        local row = ("| `%s` | - | - | %s |"):format(setting.path, setting.default)
+        assert.is_truthy(page:find(row, 1, true), row)
       end
     end
   end)

@@ -3,6 +3,8 @@
 local bson = require "smartmigration.bson"
 local core = require "smartmigration.core"
 local project = require "spec.support.project"
+local s3_project = require "spec.support.s3_project"
+local s3_proxy = require "spec.support.s3_proxy"
 local server = require "spec.support.server"
 local smartmigration = require "smartmigration"
 local wait_for = require "spec.support.wait_for"
@@ -95,6 +97,14 @@ local rows = {
     return binary({ ["1.lua"] = step("b", "1.0.0", "1.1.0"), ["2.lua"] = step("c", "1.1.0", "1.2.0") }, nil,
       ledger { currentVersion = "1.1.0", steps = { a = { fromVersion = "1.0.0", toVersion = "1.1.0", status = "applied" } } })
   end, "'a'", { violations = true } },
+  LEDGER_NOT_EXCLUSIVE = { function()
+    local proxy <close> = s3_proxy.start()
+    proxy:add { races = 2 }
+    local p <close> = s3_project.new(ONE, { proxy = proxy })
+    local result = p:run { "run" }
+    assert.are.equal(2, result.status)
+    return result.json.error
+  end, "best-effort", { verdict = "races", seen = true, place = true } },
   LEDGER_CORRUPT = { function() return binary(ONE, nil, ledger { currentVersion = 5 }) end, "currentVersion", {} },
   LEDGER_IO = { function() return binary(ONE, nil, first_find_fails(96)) end, "SmartdataEasyStore", { cause = true } },
   -- 168: what a server answers that does not know an operator of the first read

@@ -163,7 +163,7 @@ describe("ctx", function()
   it("says how a method is tried, and where collections are", function()
     migrations.run_step(function(ctx)
       local users = ctx.mongo:collection "users"
-      local wanted = "ctx:try wants the method, then the collection: ctx:try(c.find_one, c, filter)"
+      local wanted = "ctx:try wants the method, then its handle: ctx:try(c.find_one, c, filter)"
       assert.are.equal(wanted, failure(function() ctx:try(users.find_one, {}) end).message)
       assert.are.equal(wanted, failure(function() ctx:try(users.find_one) end).message)
       assert.are.equal(wanted, failure(function() ctx:try(users:find_one {}) end).message)

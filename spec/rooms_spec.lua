@@ -11,6 +11,8 @@ local rooms = {
   ["engine/mongo/"] = { { "guard.h", "mongoc/mongoc.h" }, { "lua.h", "ledger.h", "engine.h" } },
   ["engine/ledger/"] = { { "guard.h", "connection.h", "mongoc/mongoc.h" }, { "lua.h", "engine.h" } },
   ["engine/run/"] = { { "guard.h", "connection.h", "ledger.h" }, { "lua.h", "kit.h" } },
+  ["bindings/s3/"] = { { "lua.h", "kit.h", "s3.h", "smartmigration.h" },
+    { "guard.h", "ledger.h", "engine.h", "semver.h" } },
   ["bindings/mongo/"] = { { "lua.h", "kit.h", "connection.h", "smartmigration.h" },
     { "guard.h", "ledger.h", "engine.h", "semver.h" } },
 }

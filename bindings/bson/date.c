@@ -120,6 +120,10 @@ static int push_date(lua_State *L, int64_t ms) {
   return 1;
 }
 
+void lbson_push_date(lua_State *L, int64_t ms) {
+  push_date(L, ms);
+}
+
 static int64_t check_ms(lua_State *L, int arg) {
   return lbson_read_i64(lbson_check_scalar(L, arg, BSON_TYPE_DATE_TIME)->bytes);
 }

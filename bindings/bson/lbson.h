@@ -44,5 +44,9 @@ bool lbson_encode(lua_State *L, lbson_buffer_t *buffer, int idx, lbson_role_t ro
 void lbson_append(lua_State *L, int idx, bson_t *to, const char *key, size_t key_length, const char *where);
 /* If the value at idx is a bson.objectid, copies it. */
 bool lbson_test_oid(lua_State *L, int idx, bson_oid_t *oid);
+/* Pushes a bson.date. */
+void lbson_push_date(lua_State *L, int64_t ms);
+/* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. The text ends with NUL. */
+bool lbson_parse_date(const char *text, int64_t *ms);
 
 #endif

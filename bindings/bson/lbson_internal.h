@@ -142,8 +142,6 @@ void lbson_sort_options(char *options, size_t length);
 enum { LBSON_ISO_SIZE = 40 };
 /* "2024-01-31T10:00:00.123Z"; years beyond four digits have a sign and at least six. Milliseconds only if asked or not 0. */
 void lbson_format_date(int64_t ms, bool always_ms, char out[LBSON_ISO_SIZE]);
-/* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. The text ends with NUL. */
-bool lbson_parse_date(const char *text, int64_t *ms);
 /* "00112233-4455-…" of 16 bytes. */
 void lbson_format_uuid(const uint8_t *bytes, char out[37]);
 /* Hyphens may stand where they belong, or be left out. The text ends with NUL. */

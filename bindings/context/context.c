@@ -5,6 +5,7 @@
 #include "context_internal.h"
 #include "lbson.h"
 #include "lmongo.h"
+#include "ls3.h"
 
 #include <string.h>
 
@@ -44,10 +45,18 @@ static void push_mongo(lua_State *L, lcontext_t *context) {
   lmongo_push_database(L, lua_absindex(L, -1), context->database);
 }
 
-/* There is no S3: both are nil, and the message handler says so to who indexes them. */
-static void push_nothing(lua_State *L, lcontext_t *context) {
+/* Both are nil without S3, and the message handler says so to who indexes them. */
+static void push_s3(lua_State *L, lcontext_t *context) {
   (void)context;
-  lua_pushnil(L);
+  if (lua_getiuservalue(L, 1, CONTEXT_S3) == LUA_TUSERDATA) ls3_push_client(L, -1);
+}
+
+static void push_bucket(lua_State *L, lcontext_t *context) {
+  const char *bucket = smig_ctx_s3_bucket(context->ctx);
+  if (bucket && lua_getiuservalue(L, 1, CONTEXT_S3) == LUA_TUSERDATA)
+    ls3_push_bucket(L, -1, bucket);
+  else
+    lua_pushnil(L);
 }
 
 static void push_bson(lua_State *L, lcontext_t *context) {
@@ -92,7 +101,7 @@ static void push_mode(lua_State *L, lcontext_t *context) {
 static const struct {
   const char *name;
   void (*push)(lua_State *L, lcontext_t *context);
-} fields[] = {{"mongo", push_mongo},     {"s3", push_nothing},  {"bucket", push_nothing},
+} fields[] = {{"mongo", push_mongo},     {"s3", push_s3},       {"bucket", push_bucket},
               {"bson", push_bson},       {"log", push_log},     {"checkpoint", push_checkpoint},
               {"step", push_step},       {"lease", push_lease}, {"run_id", push_run_id},
               {"dry_run", push_dry_run}, {"mode", push_mode}};
@@ -195,8 +204,8 @@ static int context_try(lua_State *L) {
   context_check(L, 1);
   bool is_function = lua_isfunction(L, 2);
   bool calls = is_function || luaL_getmetafield(L, 2, "__call") != LUA_TNIL;
-  if (!calls || (is_function && !lua_isuserdata(L, 3) && lmongo_is_method(L, 2))) {
-    return kit_raise_argument(L, "ctx:try wants the method, then the collection: ctx:try(c.find_one, c, filter)");
+  if (!calls || (is_function && !lua_isuserdata(L, 3) && (lmongo_is_method(L, 2) || ls3_is_method(L, 2)))) {
+    return kit_raise_argument(L, "ctx:try wants the method, then its handle: ctx:try(c.find_one, c, filter)");
   }
   if (!is_function) lua_pop(L, 1); /* __call */
   lua_pushcfunction(L, kit_message_handler);
@@ -239,15 +248,37 @@ void lcontext_push(lua_State *L, smig_ctx_t *ctx, smig_mongo_connection_t *conne
   context->step_id = bson_strdup(smig_ctx_step(ctx)->id);
   lua_newtable(L);
   lua_setiuservalue(L, -2, CONTEXT_PARTS);
+  if (smig_ctx_s3(ctx)) {
+    ls3_push_scope(L, smig_ctx_s3(ctx), ctx);
+    lua_setiuservalue(L, -2, CONTEXT_S3);
+  }
   if (!connection) return;
   lmongo_push_scope(L, connection, ctx);
   lua_setiuservalue(L, -2, CONTEXT_SCOPE);
+}
+
+static int end_s3(lua_State *L) {
+  ls3_end_scope(L, 1);
+  return 1;
 }
 
 void lcontext_end(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   lcontext_t *context = luaL_checkudata(L, idx, CONTEXT);
   context->ctx = NULL;
-  if (lua_getiuservalue(L, idx, CONTEXT_SCOPE) == LUA_TUSERDATA) lmongo_end_scope(L, lua_gettop(L));
-  lua_pop(L, 1);
+  int top = lua_gettop(L);
+  bool has_s3 = lua_getiuservalue(L, idx, CONTEXT_S3) == LUA_TUSERDATA;
+  bool has_mongo = lua_getiuservalue(L, idx, CONTEXT_SCOPE) == LUA_TUSERDATA;
+  if (has_s3 && has_mongo) { /* both must end, though each may raise */
+    lua_pushcfunction(L, end_s3);
+    lua_pushvalue(L, -3);
+    bool ended = lua_pcall(L, 1, 1, 0) == LUA_OK;
+    lmongo_end_scope(L, -2);
+    if (!ended) lua_error(L);
+  } else if (has_s3) {
+    ls3_end_scope(L, -2);
+  } else if (has_mongo) {
+    lmongo_end_scope(L, -1);
+  }
+  lua_settop(L, top);
 }

@@ -4,14 +4,14 @@
 
 #include "lcontext.h"
 
-/* User value 1: the scope of its MongoDB handles, or nil. User value 2: a table of the parts made so far. */
+/* User value 1: the scope of its MongoDB handles, or nil. 2: a table of the parts made so far. 3: the scope of its S3 handles, or nil. */
 typedef struct lcontext {
   smig_ctx_t *ctx;      /* NULL: the step is over */
   char *step_id;        /* for the message then */
   const char *database; /* NULL: no MongoDB */
 } lcontext_t;
 
-enum { CONTEXT_SCOPE = 1, CONTEXT_PARTS = 2, CONTEXT_USER_VALUES = 2 };
+enum { CONTEXT_SCOPE = 1, CONTEXT_PARTS = 2, CONTEXT_S3 = 3, CONTEXT_USER_VALUES = 3 };
 
 /* The ctx object at idx; raises when its step is over. */
 lcontext_t *context_check(lua_State *L, int idx);

@@ -7,7 +7,7 @@
 
 #define ENGINE "smartmigration.engine"
 
-/* User value 1: a table: [1…] the functions of the steps, log, mongo (the database handle given instead of a URI). */
+/* User value 1: a table: [1…] the functions of the steps, log, mongo (the database handle given instead of a URI), s3_client (likewise). */
 typedef struct lengine {
   smig_engine_t *engine; /* NULL: closed */
   lua_State *thread;     /* that called the engine; NULL: nobody is calling */

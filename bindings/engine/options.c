@@ -4,10 +4,11 @@
  */
 #include "engine_internal.h"
 #include "lmongo.h"
+#include "ls3.h"
 
 typedef struct flat_options {
   smig_options_t options;
-  int mongo, fresh_scope, log; /* stack indices; 0: not given */
+  int mongo, s3_client, fresh_scope, log; /* stack indices; 0: not given */
 } flat_options_t;
 
 #define AT(member) offsetof(flat_options_t, member)
@@ -19,6 +20,21 @@ static const kit_option_t descriptors[] = {
     {.name = "mongo_uri", .type = KIT_STRING, .offset = AT(options.mongo.uri)},
     {.name = "mongo_database", .type = KIT_STRING, .offset = AT(options.mongo.database)},
     {.name = "mongo", .type = KIT_INDEX, .offset = AT(mongo)},
+    {.name = "s3_client", .type = KIT_INDEX, .offset = AT(s3_client)},
+    {.name = "s3_bucket", .type = KIT_STRING, .offset = AT(options.s3.bucket)},
+    {.name = "s3_endpoint", .type = KIT_STRING, .offset = AT(options.s3.endpoint)},
+    {.name = "s3_region", .type = KIT_STRING, .offset = AT(options.s3.region)},
+    {.name = "s3_style", .type = KIT_STRING, .offset = AT(options.s3.style)},
+    {.name = "s3_access_key_id", .type = KIT_STRING, .offset = AT(options.s3.access_key_id)},
+    {.name = "s3_secret_access_key", .type = KIT_STRING, .offset = AT(options.s3.secret_access_key)},
+    {.name = "s3_session_token", .type = KIT_STRING, .offset = AT(options.s3.session_token)},
+    {.name = "s3_profile", .type = KIT_STRING, .offset = AT(options.s3.profile)},
+    {.name = "s3_ca_file", .type = KIT_STRING, .offset = AT(options.s3.ca_file)},
+    {.name = "s3_sse", .type = KIT_STRING, .offset = AT(options.s3.sse)},
+    {.name = "s3_sse_kms_key_id", .type = KIT_STRING, .offset = AT(options.s3.sse_kms_key_id)},
+    {.name = "s3_expected_bucket_owner", .type = KIT_STRING, .offset = AT(options.s3.expected_bucket_owner)},
+    {.name = "s3_insecure", .type = KIT_BOOLEAN, .offset = AT(options.s3.insecure)},
+    {.name = "s3_lock", .type = KIT_STRING, .offset = AT(options.s3_lock)},
     {.name = "ledger_backend", .type = KIT_STRING, .offset = AT(options.ledger_backend)},
     {.name = "ledger_name", .type = KIT_STRING, .offset = AT(options.ledger_name)},
     {.name = "ledger_id", .type = KIT_STRING, .offset = AT(options.ledger_id)},
@@ -69,6 +85,12 @@ int engine_new(lua_State *L) {
     flat.options.mongo.connection = lmongo_check_database(L, flat.mongo, &flat.options.mongo.database);
     lua_pushvalue(L, flat.mongo); /* it must not be collected before the engine */
     lua_setfield(L, -2, "mongo");
+  }
+  if (flat.s3_client) {
+    flat.options.s3.client = ls3_check_client(L, flat.s3_client);
+    if (!flat.options.s3.bucket) flat.options.s3.bucket = smig_s3_bucket(flat.options.s3.client);
+    lua_pushvalue(L, flat.s3_client);
+    lua_setfield(L, -2, "s3_client");
   }
   lua_setiuservalue(L, handle_idx, 1);
   if (flat.fresh_scope) flat.options.fresh_scope = read_scope(L, flat.fresh_scope);

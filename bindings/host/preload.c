@@ -7,6 +7,7 @@
 #include "lengine.h"
 #include "lhost.h"
 #include "lmongo.h"
+#include "ls3.h"
 
 #include <string.h>
 
@@ -37,10 +38,13 @@ static int run_installed_or_embedded(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg c_modules[] = {
-    {"smartmigration.bson", luaopen_smartmigration_bson}, {"smartmigration.mongo", luaopen_smartmigration_mongo},
-    {"smartmigration.core", luaopen_smartmigration_core}, {"smartmigration.process", luaopen_smartmigration_process},
-    {"smartmigration.host", luaopen_smartmigration_host}, {NULL, NULL}};
+static const luaL_Reg c_modules[] = {{"smartmigration.bson", luaopen_smartmigration_bson},
+                                     {"smartmigration.mongo", luaopen_smartmigration_mongo},
+                                     {"smartmigration.core", luaopen_smartmigration_core},
+                                     {"smartmigration.process", luaopen_smartmigration_process},
+                                     {"smartmigration.host", luaopen_smartmigration_host},
+                                     {"smartmigration.s3.core", luaopen_smartmigration_s3_core},
+                                     {NULL, NULL}};
 
 void lhost_preload(lua_State *L, bool own_state) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);

@@ -5,6 +5,7 @@
  */
 #include "lcontext.h"
 #include "lhost.h"
+#include "s3.h"
 
 #include <string.h>
 
@@ -50,14 +51,16 @@ static void explain_nil(lua_State *L) {
   static const struct {
     const char *field, *sentence;
   } missing[] = {{"(field 'mongo')", "ctx.mongo is nil: no MongoDB is configured (set mongo.uri)"},
-                 {"(field 's3')", "ctx.s3 is nil: no S3 is configured"},
-                 {"(field 'bucket')", "ctx.bucket is nil: no S3 is configured"}};
+                 {"(field 's3')", "ctx.s3 is nil: no S3 is configured (set s3.bucket)"},
+                 {"(field 'bucket')", "ctx.bucket is nil: no S3 is configured (set s3.bucket)"}};
   const lhost_state_t *state = lhost_state(L);
   const char *message = lua_tostring(L, 1);
   if (!strstr(message, "attempt to index a nil value")) return;
   for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
     if (!strstr(message, missing[i].field)) continue;
-    if (i == 0 && (!state->ctx || smig_ctx_mongo_connection(state->ctx))) continue;
+    bool is_there =
+        !state->ctx || (i == 0 ? smig_ctx_mongo_connection(state->ctx) != NULL : smig_ctx_s3(state->ctx) != NULL);
+    if (is_there) continue;
     lua_pushfstring(L, "%s; %s", message, missing[i].sentence);
     lua_replace(L, 1);
     return;

@@ -46,6 +46,20 @@ static int class_index(lua_State *L) {
   return unknown_name(L);
 }
 
+void kit_add_methods(lua_State *L, const char *name, int idx) {
+  idx = lua_absindex(L, idx);
+  int top = lua_gettop(L);
+  luaL_getmetatable(L, name);
+  lua_getfield(L, -1, "__index");
+  lua_getupvalue(L, -1, UPVALUE_METHODS);
+  for (lua_pushnil(L); lua_next(L, idx);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, top + 3);
+  }
+  lua_settop(L, top);
+}
+
 bool kit_is_method(lua_State *L, const char *name, int function_idx) {
   function_idx = lua_absindex(L, function_idx);
   int top = lua_gettop(L);

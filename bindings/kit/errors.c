@@ -136,6 +136,13 @@ void kit_push_error(lua_State *L, smig_error_t *error) {
   if (object->error.value && object->error.value_free == carried_free) unwrap_carried(L, object);
 }
 
+void kit_set_error_field(lua_State *L, int idx, const char *field) {
+  lua_getiuservalue(L, lua_absindex(L, idx), 1);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, field);
+  lua_pop(L, 1);
+}
+
 int kit_raise(lua_State *L, smig_error_t *error) {
   kit_push_error(L, error);
   kit_attach_traceback(L, -1, 1);

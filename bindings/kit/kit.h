@@ -50,6 +50,8 @@ int kit_message_handler(lua_State *L);
 void kit_push_text(lua_State *L, int idx);
 /* The C error inside the error object at idx, or NULL when it is no error object. */
 const smig_error_t *kit_test_error(lua_State *L, int idx);
+/* Gives the error object at idx a field, the value on top, which is popped. Its details do not change. */
+void kit_set_error_field(lua_State *L, int idx, const char *field);
 /* Replaces the plain table at idx, and those in it, by read-only ones: indexing, #, pairs and ipairs work, next does not. */
 void kit_freeze(lua_State *L, int idx);
 /* If the value at idx is a table made read-only by kit_freeze, pushes the plain table behind it. */
@@ -79,6 +81,8 @@ void kit_box_free(kit_box_t *box);
  */
 void kit_new_class(lua_State *L, const char *name, const char *kind, const luaL_Reg *methods, const luaL_Reg *meta,
                    int (*fields)(lua_State *L, const char *field));
+/* Adds the functions of the table at idx to the methods of the class registered under `name`. */
+void kit_add_methods(lua_State *L, const char *name, int idx);
 /* Whether the function at idx is a method of the class registered under `name`. */
 bool kit_is_method(lua_State *L, const char *name, int function_idx);
 /* The nearest of `names` (NULL-terminated) to `name`, or NULL when none is near; knows camelCase for snake_case. */

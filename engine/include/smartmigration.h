@@ -79,6 +79,7 @@ extern "C" {
   X(LEDGER_ELSEWHERE, 2, "this program's ledger is stored under another name")                                         \
   X(LEDGER_CHAIN_MISMATCH, 6, "what the ledger recorded and the chain disagree")                                       \
   X(LEDGER_CORRUPT, 5, "the ledger's content has the wrong shape")                                                     \
+  X(LEDGER_NOT_EXCLUSIVE, 2, "the S3 store cannot keep the lock to one run")                                           \
   X(LEDGER_IO, 5, "the ledger could not be read or written")                                                           \
   X(CONNECTION_FAILED, 5, "the server could not be reached or refused the credentials")                                \
   X(UNSUPPORTED_SERVER, 5, "the server cannot do what the engine needs")                                               \
@@ -395,6 +396,7 @@ SMIG_API void smig_engine_cancel(smig_engine_t *engine, int reason);
 
 /* --------------------------------------------------------------------- ctx */
 
+struct smig_s3;
 struct _mongoc_client_t;
 struct _mongoc_client_session_t;
 
@@ -408,6 +410,9 @@ SMIG_API const char *smig_ctx_mongo_database(const smig_ctx_t *ctx);
 SMIG_API struct _mongoc_client_session_t *smig_ctx_session(const smig_ctx_t *ctx);
 SMIG_API const char *smig_ctx_comment(const smig_ctx_t *ctx);
 SMIG_API bool smig_ctx_append_opts(const smig_ctx_t *ctx, bson_t *opts, smig_error_t *error);
+/* The run's S3 client (see s3/s3.h, for bindings) and the configured bucket; NULL without S3. Owned by the engine. */
+SMIG_API struct smig_s3 *smig_ctx_s3(const smig_ctx_t *ctx);
+SMIG_API const char *smig_ctx_s3_bucket(const smig_ctx_t *ctx);
 /* The step as it runs: id, from, to, description. Valid until the handler returns. */
 SMIG_API const smig_step_t *smig_ctx_step(const smig_ctx_t *ctx);
 SMIG_API const char *smig_ctx_run_id(const smig_ctx_t *ctx);

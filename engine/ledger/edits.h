@@ -1,7 +1,7 @@
 /*
  * Edits of a ledger's `data`: which paths a write sets and which it removes. The backends share them, so that what an
  * entry, a stamp or a release consists of stands in one place; each backend turns edits into its own one write.
- * Users: memory_ledger, mongo_ledger. Pure; values are copied. Source: the contract's section on the ledger.
+ * Users: data, memory_ledger, mongo_ledger, s3_ledger. Pure; values are copied. Source: the contract's section on the ledger.
  */
 #ifndef SMIG_LEDGER_EDITS_H
 #define SMIG_LEDGER_EDITS_H

@@ -3,7 +3,7 @@
  * every write carries the lease and is refused with LOCK_LOST once somebody else holds the lock.
  *
  * Users: run/ (the main thread) and the heartbeat (its own instance, from `reopen`). An instance is used by one thread.
- * Errors: LEDGER_IO, LEDGER_CORRUPT, CONNECTION_FAILED, UNSUPPORTED_SERVER, LOCK_LOST, CHECKPOINT_TOO_LARGE.
+ * Errors: LEDGER_IO, LEDGER_CORRUPT, LEDGER_NOT_EXCLUSIVE, CONNECTION_FAILED, UNSUPPORTED_SERVER, LOCK_LOST, CHECKPOINT_TOO_LARGE.
  * Unclear answers (a write whose answer got lost) are resolved inside: sent again or read back, by run id and holder.
  */
 #ifndef SMIG_LEDGER_LEDGER_H
@@ -16,9 +16,13 @@
 typedef struct smig_ledger smig_ledger_t;
 
 typedef enum smig_ledger_capability {
-  SMIG_LEDGER_ATOMIC = 1,      /* two runs cannot both win the lock */
-  SMIG_LEDGER_SERVER_CLOCK = 2 /* expiry is judged by the server's clock */
+  SMIG_LEDGER_ATOMIC = 1,       /* two runs cannot both win the lock, unless `doubt` says otherwise */
+  SMIG_LEDGER_SERVER_CLOCK = 2, /* expiry is judged by the server's clock */
+  /* That clock is coarse: a lock that stayed unchanged for its TTL and SMIG_LEDGER_QUIET_MS is dead, whatever its expiry says. */
+  SMIG_LEDGER_WATCHED = 4
 } smig_ledger_capability_t;
+
+enum { SMIG_LEDGER_QUIET_MS = 2000 };
 
 /* What a run holds. Owned by the run; the same for its whole life but for `fence`, known once acquired. */
 typedef struct smig_lease {
@@ -85,7 +89,8 @@ typedef struct smig_ledger_ops {
   /*
    * Tries to take the lock once. *won false without error: somebody was faster, read again. When won, *state is the
    * ledger as locked (initialised on every path), lease->fence is set and *sent_boot_ms is when the request was sent.
-   * Creates the ledger (and its unique index first) when `seen` does not exist. Sets `leftovers` in the same write
+   * Creates the ledger (and its unique index first) when `seen` does not exist. A backend that must find out whether its store is
+   * exclusive does so before. Sets `leftovers` in the same write
    * when the lock had not been released.
    */
   bool (*acquire)(smig_ledger_t *self, smig_lease_t *lease, const smig_acquire_t *acquire, bool *won,
@@ -116,16 +121,6 @@ typedef struct smig_ledger_ops {
   bool (*end_commands)(smig_ledger_t *self, const smig_lease_t *lease, smig_commands_t which,
                        smig_commands_left_t *left, smig_error_t *error);
   /*
-   * Whether the resources behind this ledger are fresh (contract, section 4), `scope` NULL-terminated or NULL; *why
-   * (bson_free) says what is not. Creates nothing.
-   */
-  bool (*is_fresh)(smig_ledger_t *self, const char *const *scope, bool *fresh, char **why, smig_error_t *error);
-  /*
-   * Looks for this program's ledger under other names: LEDGER_ELSEWHERE {place, version, ledger_id}. *others (bson_free)
-   * names ledgers of other programs beside this one, for people; NULL: there are none.
-   */
-  bool (*check_elsewhere)(smig_ledger_t *self, char **others, smig_error_t *error);
-  /*
    * History: one document a run, beside the ledger and not a part of it: not fenced by the lock, and not counted among a run's writes.
    * `begin` creates it, `finish` puts the whole in its place. Both are tried once.
    */
@@ -144,8 +139,10 @@ typedef struct smig_ledger_ops {
 struct smig_ledger {
   const smig_ledger_ops_t *ops;
   char *place; /* for people: "mongodb app.SmartdataEasyStore smartmigration:smartmigration" */
-  /* Prefix of every comment up to the run id: "smartmigration:<ledger namespace>/<ledger id>:" */
+  /* Prefix of every comment up to the run id: "smartmigration:<ledger namespace>/<ledger id>:" ("app.SmartdataEasyStore", "s3:uploads") */
   char *comment_prefix;
+  char *
+      doubt; /* known since `acquire`: why two runs could both win the lock, accepted by an option; NULL: they cannot */
 };
 
 /* NULL is fine. */

@@ -20,8 +20,8 @@ static outcome_t try_once(smig_mongo_ledger_t *self, const smig_lease_t *lease, 
   BCON_APPEND(&command, "findAndModify", SMIG_MONGO_LEDGER_COLLECTION, "query", BCON_DOCUMENT(filter), "update",
               BCON_ARRAY(pipeline), "new", BCON_BOOL(true), "upsert", BCON_BOOL(create), "fields", "{", "_id",
               BCON_INT32(0), "data", BCON_INT32(1), "now", "$$NOW", "}");
-  if (smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, &command, lease->run_id, &reply,
-                                lower)) {
+  if (smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command, lease->run_id,
+                                 &reply, lower)) {
     outcome = REFUSED;
     if (bson_iter_init_find(&iter, &reply, "value") && BSON_ITER_HOLDS_DOCUMENT(&iter)) {
       const uint8_t *bytes;
@@ -31,7 +31,7 @@ static outcome_t try_once(smig_mongo_ledger_t *self, const smig_lease_t *lease, 
       bson_concat(taken, &document);
       outcome = TAKEN;
     }
-  } else if (create && smig_mongo_ledger_native(lower) == DUPLICATE_KEY) {
+  } else if (create && smig_mongo_channel_native(lower) == DUPLICATE_KEY) {
     smig_error_release(lower);
     outcome = REFUSED;
   }
@@ -70,23 +70,12 @@ static void build(const smig_mongo_ledger_t *self, const smig_lease_t *lease, co
   smig_mongo_ledger_lock_pipeline(self, lease, acquire, pipeline);
 }
 
-/* What the holder has to know of the ledger it locked. */
-static void remember(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_ledger_state_t *state) {
-  bson_iter_t iter, user;
-  lease->fence = state->lock.fence;
-  bson_free(self->former_user);
-  self->former_user = NULL;
-  if (bson_iter_init(&iter, &state->data) && bson_iter_find_descendant(&iter, "leftovers.user", &user) &&
-      BSON_ITER_HOLDS_UTF8(&user))
-    self->former_user = bson_strdup(bson_iter_utf8(&user, NULL));
-}
-
 /* Until one try is answered, or patience ends. */
 static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acquire_t *acquire, bool *won,
                  smig_ledger_state_t *state, int64_t *sent_boot_ms, smig_error_t *error) {
   bson_t filter, pipeline, taken = BSON_INITIALIZER;
   smig_error_t lower = SMIG_ERROR_INIT;
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   int64_t first_sent = smig_clock_boot_ms();
   bool ok = false, unanswered = false;
   build(self, lease, acquire, &filter, &pipeline);
@@ -106,7 +95,7 @@ static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acqu
       ok = true;
       break;
     }
-    if (outcome == FAILED && !smig_mongo_ledger_unclear(&lower)) break;
+    if (outcome == FAILED && !smig_mongo_channel_unclear(&lower)) break;
     if (outcome == FAILED || from_record) unanswered = true;
     bson_reinit(&taken);
     smig_ledger_state_release(state);
@@ -118,11 +107,11 @@ static bool take(smig_mongo_ledger_t *self, smig_lease_t *lease, const smig_acqu
       ok = true;
       break;
     }
-    if (!smig_mongo_ledger_again(&patience)) break;
+    if (!smig_mongo_channel_again(&patience)) break;
     smig_error_release(&lower);
   }
   if (!ok && lower.code != SMIG_OK)
-    smig_mongo_ledger_fail(self, "lock", &lower, error);
+    smig_mongo_channel_fail(&self->channel, "lock", &lower, error);
   else if (!ok && error && error->code == SMIG_OK)
     smig_error_set(error, SMIG_LEDGER_IO, "cannot lock %s: an earlier try was not answered", self->base.place);
   smig_error_release(&lower);
@@ -140,15 +129,18 @@ bool smig_mongo_ledger_acquire(smig_ledger_t *base, smig_lease_t *lease, const s
   *won = false;
   *sent_boot_ms = smig_clock_boot_ms();
   smig_ledger_state_init(state);
-  if (!smig_mongo_ledger_user(self, lease->run_id, &user, &lower)) {
-    smig_mongo_ledger_fail(self, "ask who is signed in for", &lower, error);
+  if (!smig_mongo_commands_user(&self->commands, lease->run_id, &user, &lower)) {
+    smig_mongo_channel_fail(&self->channel, "ask who is signed in for", &lower, error);
     return false;
   }
-  smig_mongo_ledger_end_transaction(self, lease->run_id, acquire->seen);
+  smig_mongo_commands_end_transaction(&self->commands, lease->run_id, acquire->seen);
   if (!smig_mongo_ledger_index(self, lease->run_id, !acquire->seen->exists, error) ||
       !take(self, lease, acquire, won, state, sent_boot_ms, error))
     return false;
-  if (*won) remember(self, lease, state);
+  if (*won) {
+    lease->fence = state->lock.fence;
+    smig_mongo_commands_remember(&self->commands, state);
+  }
   return true;
 }
 
@@ -162,12 +154,12 @@ bool smig_mongo_ledger_renew(smig_ledger_t *base, const smig_lease_t *lease, boo
   BCON_APPEND(&command, "update", SMIG_MONGO_LEDGER_COLLECTION, "updates", "[", "{", "q", "{", "nameId",
               BCON_UTF8(self->ledger_id), "data.lock.holder", BCON_UTF8(lease->holder), "}", "u", BCON_ARRAY(&pipeline),
               "}", "]");
-  bool ok =
-      smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, &command, lease->run_id, &reply, &lower);
+  bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command,
+                                       lease->run_id, &reply, &lower);
   if (ok)
     *ours = bson_iter_init_find(&iter, &reply, "n") && bson_iter_as_int64(&iter) > 0;
   else
-    smig_mongo_ledger_fail(self, "renew the lock of", &lower, error);
+    smig_mongo_channel_fail(&self->channel, "renew the lock of", &lower, error);
   bson_destroy(&pipeline);
   bson_destroy(&command);
   bson_destroy(&reply);

@@ -8,7 +8,8 @@
 static bool find_projected(smig_mongo_ledger_t *self, const smig_lease_t *lease, const bson_t *projection,
                            bson_t *document, smig_error_t *lower) {
   bson_t *filter = BCON_NEW("nameId", BCON_UTF8(self->ledger_id));
-  bool ok = smig_mongo_ledger_find_one(self, lease->run_id, filter, projection, document, lower);
+  bool ok =
+      smig_mongo_channel_find_one(&self->channel, self->database, lease->run_id, filter, projection, document, lower);
   bson_destroy(filter);
   return ok;
 }
@@ -22,7 +23,7 @@ bool smig_mongo_ledger_checkpoint_read(smig_ledger_t *base, const smig_lease_t *
                                 BCON_UTF8(step_id), "}", "input", "$data.checkpoints", "}", "}", "}", "}");
   bson_init(value);
   bool ok = find_projected(self, lease, projection, value, &lower);
-  if (!ok) smig_mongo_ledger_fail(self, "read a checkpoint of", &lower, error);
+  if (!ok) smig_mongo_channel_fail(&self->channel, "read a checkpoint of", &lower, error);
   *found = ok && bson_has_field(value, "v");
   bson_destroy(projection);
   return ok;
@@ -38,7 +39,7 @@ static bool measure(smig_mongo_ledger_t *self, const smig_lease_t *lease, const 
   bool found = false;
   bool ok = find_projected(self, lease, projection, &document, &lower);
   if (!ok)
-    smig_mongo_ledger_fail(self, "measure", &lower, error);
+    smig_mongo_channel_fail(&self->channel, "measure", &lower, error);
   else if (bson_iter_init_find(&iter, &document, "size"))
     self->size = bson_iter_as_int64(&iter);
   bson_init(&former);
@@ -58,7 +59,7 @@ static bool write_fenced(smig_mongo_ledger_t *self, const smig_lease_t *lease, c
   smig_error_t lower = SMIG_ERROR_INIT;
   bool matched, resent;
   if (!smig_mongo_ledger_update(self, lease, edits, &matched, &resent, &lower)) {
-    smig_mongo_ledger_fail(self, "write a checkpoint to", &lower, error);
+    smig_mongo_channel_fail(&self->channel, "write a checkpoint to", &lower, error);
     return false;
   }
   if (!matched) smig_mongo_ledger_set_lost(self, lease, error);

@@ -6,11 +6,11 @@
 
 static const char prefix[] = "smartmigration-history:";
 
-char *smig_mongo_ledger_history_pattern(const smig_mongo_ledger_t *self) {
+char *smig_mongo_history_pattern(const char *ledger_name) {
   bson_string_t *pattern = bson_string_new("^");
   bson_string_append(pattern, prefix);
   /* Of the letters that a ledger's name may have, the dot alone means something else. */
-  for (const char *c = self->ledger_name; *c; c++) bson_string_append_printf(pattern, *c == '.' ? "\\." : "%c", *c);
+  for (const char *c = ledger_name; *c; c++) bson_string_append_printf(pattern, *c == '.' ? "\\." : "%c", *c);
   bson_string_append(pattern, ":");
   return bson_string_free(pattern, false);
 }
@@ -22,9 +22,9 @@ static char *name_of(const smig_mongo_ledger_t *self, const smig_lease_t *lease)
 static bool write_history(smig_mongo_ledger_t *self, const smig_lease_t *lease, bson_t *command, smig_error_t *error) {
   smig_error_t lower = SMIG_ERROR_INIT;
   bson_t reply;
-  bool ok =
-      smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, command, lease->run_id, &reply, &lower);
-  if (!ok) smig_mongo_ledger_fail(self, "write the history of", &lower, error);
+  bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, command, lease->run_id,
+                                       &reply, &lower);
+  if (!ok) smig_mongo_channel_fail(&self->channel, "write the history of", &lower, error);
   bson_destroy(&reply);
   bson_destroy(command);
   return ok;
@@ -58,7 +58,7 @@ bool smig_mongo_ledger_history_finish(smig_ledger_t *base, const smig_lease_t *l
 }
 
 static bson_t *filter_of(const smig_mongo_ledger_t *self) {
-  char *pattern = smig_mongo_ledger_history_pattern(self);
+  char *pattern = smig_mongo_history_pattern(self->ledger_name);
   bson_t *filter = BCON_NEW("nameId", BCON_REGEX(pattern, ""));
   bson_free(pattern);
   return filter;
@@ -66,7 +66,7 @@ static bson_t *filter_of(const smig_mongo_ledger_t *self) {
 
 bool smig_mongo_ledger_history_list(smig_ledger_t *base, bson_t *list, smig_error_t *error) {
   smig_mongo_ledger_t *self = smig_mongo_ledger_of(base);
-  mongoc_collection_t *collection = mongoc_client_get_collection(smig_mongo_connection_client(self->connection),
+  mongoc_collection_t *collection = mongoc_client_get_collection(smig_mongo_connection_client(self->channel.connection),
                                                                  self->database, SMIG_MONGO_LEDGER_COLLECTION);
   mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
   char *comment = bson_strdup_printf("%s:", self->base.comment_prefix);
@@ -76,7 +76,7 @@ bool smig_mongo_ledger_history_list(smig_ledger_t *base, bson_t *list, smig_erro
   const bson_t *entry, *reply = NULL;
   bson_error_t cause;
   bson_iter_t data;
-  smig_mongo_connection_limit(self->connection, self->limit_ms);
+  smig_mongo_connection_limit(self->channel.connection, self->channel.limit_ms);
   mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, opts, primary);
   for (uint32_t count = 0; mongoc_cursor_next(cursor, &entry);) {
     char buffer[16];
@@ -88,11 +88,11 @@ bool smig_mongo_ledger_history_list(smig_ledger_t *base, bson_t *list, smig_erro
   bool ok = !mongoc_cursor_error_document(cursor, &cause, &reply);
   if (!ok) {
     smig_error_t lower = SMIG_ERROR_INIT;
-    smig_mongo_error(self->connection, &lower, "find", self->database, reply, &cause);
-    smig_mongo_ledger_fail(self, "read the history of", &lower, error);
+    smig_mongo_error(self->channel.connection, &lower, "find", self->database, reply, &cause);
+    smig_mongo_channel_fail(&self->channel, "read the history of", &lower, error);
   }
   mongoc_cursor_destroy(cursor);
-  smig_mongo_connection_limit(self->connection, 0);
+  smig_mongo_connection_limit(self->channel.connection, 0);
   mongoc_read_prefs_destroy(primary);
   mongoc_collection_destroy(collection);
   bson_destroy(filter);
@@ -109,9 +109,10 @@ bool smig_mongo_ledger_history_prune(smig_ledger_t *base, const char *before, in
   BCON_APPEND(filter, "data.startedAt", "{", "$lt", BCON_UTF8(before), "}");
   BCON_APPEND(&command, "delete", SMIG_MONGO_LEDGER_COLLECTION, "deletes", "[", "{", "q", BCON_DOCUMENT(filter),
               "limit", BCON_INT32(0), "}", "]");
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, &command, "", &reply, &lower);
+  bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command, "", &reply,
+                                       &lower);
   *removed = ok && bson_iter_init_find(&count, &reply, "n") ? bson_iter_as_int64(&count) : 0;
-  if (!ok) smig_mongo_ledger_fail(self, "prune the history of", &lower, error);
+  if (!ok) smig_mongo_channel_fail(&self->channel, "prune the history of", &lower, error);
   bson_destroy(&reply);
   bson_destroy(&command);
   bson_destroy(filter);

@@ -41,7 +41,8 @@ static bool look(smig_mongo_ledger_t *self, const char *run_id, verdict_t *verdi
   bson_iter_t iter, batch, items;
   *verdict = NONE;
   BCON_APPEND(&command, "listIndexes", SMIG_MONGO_LEDGER_COLLECTION, "cursor", "{", "}");
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_PLAIN, self->database, &command, run_id, &reply, lower);
+  bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_PLAIN, self->database, &command, run_id,
+                                       &reply, lower);
   if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch", &batch) &&
       bson_iter_recurse(&batch, &items)) {
     while (*verdict != GOOD && bson_iter_next(&items)) {
@@ -52,8 +53,8 @@ static bool look(smig_mongo_ledger_t *self, const char *run_id, verdict_t *verdi
       bson_iter_document(&items, &length, &bytes);
       if (bson_init_static(&index, bytes, length) && judge(&index) != NONE) *verdict = judge(&index);
     }
-  } else if (!ok && (smig_mongo_ledger_native(lower) == NAMESPACE_NOT_FOUND ||
-                     smig_mongo_ledger_native(lower) == UNAUTHORIZED)) {
+  } else if (!ok && (smig_mongo_channel_native(lower) == NAMESPACE_NOT_FOUND ||
+                     smig_mongo_channel_native(lower) == UNAUTHORIZED)) {
     /* No collection yet; or no right to look, then creating shows what is there. */
     smig_error_release(lower);
     ok = true;
@@ -67,7 +68,8 @@ static bool create(smig_mongo_ledger_t *self, const char *run_id, smig_error_t *
   bson_t command = BSON_INITIALIZER, reply;
   BCON_APPEND(&command, "createIndexes", SMIG_MONGO_LEDGER_COLLECTION, "indexes", "[", "{", "key", "{", "nameId",
               BCON_INT32(1), "}", "name", "nameId_1", "unique", BCON_BOOL(true), "}", "]");
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, &command, run_id, &reply, lower);
+  bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command, run_id,
+                                       &reply, lower);
   bson_destroy(&command);
   bson_destroy(&reply);
   return ok;
@@ -84,12 +86,12 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
       "its index nameId_1 is not a unique index of nameId: drop it, and a run creates the right one";
   smig_error_t lower = SMIG_ERROR_INIT;
   verdict_t verdict = NONE;
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   for (;;) {
     if (look(self, run_id, &verdict, &lower)) {
       if (verdict != NONE || !create_it || create(self, run_id, &lower)) break;
       /* Somebody may be creating the same one, or another that will do. */
-      int64_t native = smig_mongo_ledger_native(&lower);
+      int64_t native = smig_mongo_channel_native(&lower);
       if (native == DUPLICATE_KEY) {
         smig_error_release(&lower);
         set_corrupt(self, "several documents of its collection have one nameId: keep one of each", error);
@@ -101,13 +103,13 @@ bool smig_mongo_ledger_index(smig_mongo_ledger_t *self, const char *run_id, bool
         if (verdict != NONE) break;
       }
     }
-    if (!smig_mongo_ledger_unclear(&lower) || !smig_mongo_ledger_again(&patience)) {
-      bool forbidden = smig_mongo_ledger_native(&lower) == UNAUTHORIZED;
-      smig_mongo_ledger_fail(self,
-                             forbidden ? "create the unique index nameId_1 (grant createIndex, or create it and grant "
-                                         "listIndexes) of"
-                                       : "create the unique index nameId_1 of",
-                             &lower, error);
+    if (!smig_mongo_channel_unclear(&lower) || !smig_mongo_channel_again(&patience)) {
+      bool forbidden = smig_mongo_channel_native(&lower) == UNAUTHORIZED;
+      smig_mongo_channel_fail(&self->channel,
+                              forbidden ? "create the unique index nameId_1 (grant createIndex, or create it and grant "
+                                          "listIndexes) of"
+                                        : "create the unique index nameId_1 of",
+                              &lower, error);
       return false;
     }
     smig_error_release(&lower);

@@ -37,6 +37,15 @@ static void corrupt(const smig_mongo_ledger_t *self, const char *text, smig_erro
   if (details) BSON_APPEND_UTF8(details, "place", self->base.place);
 }
 
+void smig_mongo_ledger_clock(smig_mongo_ledger_t *self, int64_t server_wall_ms) {
+  self->clock_known = true;
+  self->clock_offset_ms = server_wall_ms - smig_clock_boot_ms();
+}
+
+void smig_mongo_ledger_now(const smig_mongo_ledger_t *self, char out[SMIG_ISO_SIZE]) {
+  smig_clock_iso(self->clock_known ? smig_clock_boot_ms() + self->clock_offset_ms : smig_clock_wall_ms(), out);
+}
+
 bool smig_mongo_ledger_parse(smig_mongo_ledger_t *self, const bson_t *document, smig_ledger_state_t *state,
                              smig_error_t *error) {
   bson_iter_t data_iter, now;
@@ -59,7 +68,7 @@ bool smig_mongo_ledger_parse(smig_mongo_ledger_t *self, const bson_t *document, 
   bson_init_static(&data, bytes, length);
   self->size = length;
   if (!smig_ledger_state_parse(state, &data, bson_iter_date_time(&now), self->base.place, error)) return false;
-  if (!smig_mongo_connection_topology(self->connection, &topology, error)) return false;
+  if (!smig_mongo_connection_topology(self->channel.connection, &topology, error)) return false;
   state->lock.clock_doubtful = topology == SMIG_MONGO_SHARDED;
   return true;
 }
@@ -72,12 +81,13 @@ bool smig_mongo_ledger_read_state(smig_mongo_ledger_t *self, const char *run_id,
   bool ok = false;
   smig_ledger_state_init(state);
   build_find(self, &command);
-  if (!smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, run_id, &reply, &lower)) {
-    if (lower.code == SMIG_FOREIGN && lacks_ability(smig_mongo_ledger_native(&lower))) {
+  if (!smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_READ, self->database, &command, run_id, &reply,
+                                  &lower)) {
+    if (lower.code == SMIG_FOREIGN && lacks_ability(smig_mongo_channel_native(&lower))) {
       set_unsupported(self, lower.message, error);
       smig_error_release(&lower);
     } else {
-      smig_mongo_ledger_fail(self, "read the ledger", &lower, error);
+      smig_mongo_channel_fail(&self->channel, "read the ledger", &lower, error);
     }
     goto done;
   }

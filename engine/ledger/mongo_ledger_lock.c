@@ -150,7 +150,7 @@ void smig_mongo_ledger_lock_pipeline(const smig_mongo_ledger_t *self, const smig
               "holder", "{", "$literal", BCON_UTF8(lease->holder), "}",                                //
               "acquiredAt", BCON_DOCUMENT(acquired), "expiresAt", BCON_DOCUMENT(expiry),               //
               "fence", BCON_DOCUMENT(fence), "ttlMs", "{", "$literal", BCON_INT64(lease->ttl_ms), "}", //
-              "user", "{", "$literal", BCON_UTF8(self->user ? self->user : ""), "}", "}", "]", "}");
+              "user", "{", "$literal", BCON_UTF8(self->commands.user ? self->commands.user : ""), "}", "}", "]", "}");
   if (!seen->exists) BCON_APPEND(&set, "data.checkpoints", "{", "$literal", "{", "}", "}");
   append_repairs(seen, &set);
   append_leftovers(lease, seen, &set);

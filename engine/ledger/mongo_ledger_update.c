@@ -122,7 +122,7 @@ void smig_mongo_ledger_set_unknown(smig_error_t *error) {
 
 bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lease, const smig_edits_t *edits,
                               bool *matched, bool *resent, smig_error_t *lower) {
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(&self->channel);
   *matched = *resent = false;
   for (;;) {
     bson_t command = BSON_INITIALIZER, statements, statement, reply;
@@ -137,13 +137,13 @@ bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lea
     append_update(edits, now, &statement);
     bson_append_document_end(&statements, &statement);
     bson_append_array_end(&command, &statements);
-    bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_WRITE, self->database, &command, lease->run_id, &reply,
-                                        lower);
+    bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command,
+                                         lease->run_id, &reply, lower);
     if (ok) *matched = bson_iter_init_find(&iter, &reply, "n") && bson_iter_as_int64(&iter) > 0;
     bson_destroy(&command);
     bson_destroy(&reply);
     if (ok) return true;
-    if (!smig_mongo_ledger_unclear(lower) || !smig_mongo_ledger_again(&patience)) break;
+    if (!smig_mongo_channel_unclear(lower) || !smig_mongo_channel_again(&patience)) break;
     *resent = true;
     smig_error_release(lower);
   }

@@ -51,10 +51,7 @@ static bool check(smig_run_t *run, void *arg, smig_error_t *error) {
         run->engine->ledger->place, recorded, baseline->version);
   }
   /* As a run does before it bootstraps: the ledger may be stored under another name. */
-  char *others = NULL;
-  bool good = recorded || run->engine->ledger->ops->check_elsewhere(run->engine->ledger, &others, error);
-  bson_free(others);
-  return good;
+  return recorded || smig_survey_check_elsewhere(run->engine, &run->survey, error);
 }
 
 static bool is_above(const char *to, const char *version) {

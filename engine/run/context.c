@@ -15,6 +15,14 @@ const char *smig_ctx_mongo_database(const smig_ctx_t *ctx) {
   return ctx->run->engine->settings.database;
 }
 
+struct smig_s3 *smig_ctx_s3(const smig_ctx_t *ctx) {
+  return ctx->run->engine->s3;
+}
+
+const char *smig_ctx_s3_bucket(const smig_ctx_t *ctx) {
+  return ctx->run->engine->settings.bucket;
+}
+
 struct _mongoc_client_session_t *smig_ctx_session(const smig_ctx_t *ctx) {
   return ctx->session;
 }

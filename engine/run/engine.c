@@ -2,20 +2,15 @@
  * The engine's life: made from options, given steps, asked to stop, freed. Users: everybody, through smartmigration.h.
  */
 #include "engine.h"
-#include "mongo_ledger.h"
 #include "secrets.h"
 
 smig_engine_t *smig_engine_new(const smig_options_t *options, smig_error_t *error) {
   smig_engine_t *engine = bson_malloc0(sizeof *engine);
   smig_guard_init(&engine->guard);
   smig_chain_init(&engine->chain);
-  if (!smig_settings_init(&engine->settings, options, &engine->connection, &engine->owns_connection, error)) {
+  if (!smig_settings_init(&engine->settings, options, error) || !smig_engine_open_resources(engine, options, error)) {
     smig_engine_free(engine);
     return NULL;
-  }
-  if (engine->connection) {
-    engine->ledger = smig_mongo_ledger_new(engine->connection, engine->settings.database, engine->settings.ledger_id,
-                                           engine->settings.ledger_name);
   }
   return engine;
 }
@@ -35,6 +30,7 @@ smig_engine_t *smig_engine_new_with_ledger(const smig_options_t *options, smig_l
 void smig_engine_free(smig_engine_t *engine) {
   if (!engine) return;
   smig_ledger_free(engine->ledger);
+  if (engine->owns_s3) smig_s3_free(engine->s3);
   if (engine->owns_connection) smig_mongo_connection_free(engine->connection);
   smig_chain_release(&engine->chain);
   smig_settings_release(&engine->settings);
@@ -48,8 +44,26 @@ bool smig_engine_add_step(smig_engine_t *engine, const smig_step_t *step, smig_e
   return true;
 }
 
+/* A step whose work and record commit together needs them in one store. */
+static bool check_transactions(const smig_engine_t *engine, smig_error_t *error) {
+  if (!engine->ledger || engine->ledger->ops->join) return true;
+  for (size_t i = 0; i < engine->chain.count; i++) {
+    const smig_step_t *step = &engine->chain.steps[i];
+    if (!step->transaction) continue;
+    smig_error_set(
+        error, SMIG_INVALID_OPTIONS,
+        "step '%s' has transaction = true, which takes its record into a transaction of MongoDB, and the ledger is %s: "
+        "keep the ledger in MongoDB (ledger_backend \"mongo\"), or make the step resumable in place of transactional",
+        step->id, engine->ledger->place);
+    bson_t *details = smig_error_details(error);
+    if (details) BSON_APPEND_UTF8(details, "step_id", step->id);
+    return false;
+  }
+  return true;
+}
+
 bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
-  if (!smig_chain_validate(&engine->chain, error)) return false;
+  if (!smig_chain_validate(&engine->chain, error) || !check_transactions(engine, error)) return false;
   if (engine->chain.count == 0 && !engine->settings.target_version) {
     smig_error_set(error, SMIG_MISSING_TARGET_VERSION, "no target version: there are no steps to take it from");
     return false;
@@ -59,6 +73,7 @@ bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
 
 void smig_engine_begin_call(smig_engine_t *engine) {
   if (engine->connection) smig_mongo_connection_set_guard(engine->connection, &engine->guard);
+  if (engine->s3) smig_s3_set_guard(engine->s3, &engine->guard);
 }
 
 void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *error) {
@@ -70,6 +85,7 @@ void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *erro
     error->details = scrubbed;
   }
   if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
+  if (engine->s3) smig_s3_set_guard(engine->s3, NULL);
   if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */
 }
 

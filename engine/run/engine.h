@@ -9,15 +9,18 @@
 #include "guard.h"
 #include "ledger.h"
 #include "plan.h"
+#include "s3.h"
 
 /* The checked options: copies, versions normalized, NULLs replaced by defaults. */
 typedef struct smig_settings {
   char *target_version;        /* NULL: the chain's end */
   char *fresh_install_version; /* NULL: none */
   char *database;              /* NULL without MongoDB */
+  char *bucket;                /* NULL without S3 */
   char *ledger_name, *ledger_id;
   char **fresh_scope; /* NULL: everything; else NULL at the end */
   bool offline, bridge, refuse_newer, refuse_unversioned;
+  bool ledger_in_s3, s3_best_effort;
   int64_t lock_wait_ms, lock_ttl_ms, stop_timeout_ms;
   smig_log_fn log;
   void *log_user;
@@ -27,19 +30,27 @@ struct smig_engine {
   smig_settings_t settings;
   smig_chain_t chain;
   smig_mongo_connection_t *connection; /* NULL without MongoDB */
-  bool owns_connection;
+  smig_s3_t *s3;                       /* NULL without S3 */
+  bool owns_connection, owns_s3;
   smig_ledger_t *ledger; /* NULL when offline */
   smig_guard_t guard;
   bool said_overridden;
 };
 
-/*
- * Checks the options in the contract's order and copies them; opens the connection (nothing is sent). *connection is NULL
- * without MongoDB; *owned says whether it was opened here. On failure everything is released.
- */
-bool smig_settings_init(smig_settings_t *settings, const smig_options_t *options, smig_mongo_connection_t **connection,
-                        bool *owned, smig_error_t *error);
+/* Checks the options but for the resources, in the contract's order, and copies them. On failure everything is released. */
+bool smig_settings_init(smig_settings_t *settings, const smig_options_t *options, smig_error_t *error);
 void smig_settings_release(smig_settings_t *settings);
+
+/* What an option's error tells beside its message: false. A value that is not UTF-8 is left out. */
+bool smig_settings_refuse(smig_error_t *error, const char *option, const char *value);
+bool smig_options_have_mongo(const smig_options_t *options);
+bool smig_options_have_s3(const smig_options_t *options);
+
+/*
+ * Resources (resources.c). Checks what the options say of them and opens them (nothing is sent), completing the settings; freed with
+ * the engine, also after a failure.
+ */
+bool smig_engine_open_resources(smig_engine_t *engine, const smig_options_t *options, smig_error_t *error);
 
 /* An engine over a ledger that the caller brings (taken over, also on failure); no other resource is needed. */
 smig_engine_t *smig_engine_new_with_ledger(const smig_options_t *options, smig_ledger_t *ledger, smig_error_t *error);

@@ -32,6 +32,8 @@ static int64_t unchanged_ms(sighting_t *sighting, const smig_ledger_state_t *sta
   bson_iter_t iter;
   bson_t lock = BSON_INITIALIZER;
   if (bson_iter_init_find(&iter, &state->data, "lock")) bson_append_iter(&lock, NULL, -1, &iter);
+  /* Where every write has one: a beat within the same second moves no expiry. */
+  if (bson_iter_init_find(&iter, &state->data, "nonce")) bson_append_iter(&lock, NULL, -1, &iter);
   char *mark = bson_as_canonical_extended_json(&lock, NULL);
   bson_destroy(&lock);
   int64_t now = smig_clock_boot_ms();
@@ -45,7 +47,10 @@ static int64_t unchanged_ms(sighting_t *sighting, const smig_ledger_state_t *sta
   return now - sighting->since_boot_ms;
 }
 
-/* DEAD: proven; LIFELESS: an expiry that cannot be judged stayed as it is for a full TTL; FORCED: an operator says so. */
+/*
+ * DEAD: proven; LIFELESS: a lock whose expiry cannot be judged, or whose every beat is seen, stayed as it is for a full TTL; FORCED: an
+ * operator says so.
+ */
 typedef enum verdict { BUSY, FREE, DEAD, LIFELESS, FORCED } verdict_t;
 
 static verdict_t judge(const smig_run_t *run, waiting_t *waiting) {
@@ -60,7 +65,9 @@ static verdict_t judge(const smig_run_t *run, waiting_t *waiting) {
   if (past && !state->lock.clock_doubtful && !refused) return FREE;
   int64_t unchanged = unchanged_ms(&waiting->sighting, state);
   int64_t ttl = state->lock.ttl_ms > run->lease.ttl_ms ? state->lock.ttl_ms : run->lease.ttl_ms;
-  if (state->lock.expiry != SMIG_EXPIRY_LIVE && unchanged >= ttl) return LIFELESS;
+  bool watched = run->engine->ledger->ops->capabilities & SMIG_LEDGER_WATCHED;
+  if (watched && unchanged >= ttl + SMIG_LEDGER_QUIET_MS) return LIFELESS;
+  if (!watched && state->lock.expiry != SMIG_EXPIRY_LIVE && unchanged >= ttl) return LIFELESS;
   return BUSY;
 }
 
@@ -126,6 +133,12 @@ static bool try_acquire(smig_run_t *run, verdict_t verdict, bool *won, int64_t *
   if (answered && *won) {
     smig_ledger_state_move(&run->survey.state, &locked);
     run->locked = run->held = true;
+    if (engine->ledger->doubt) {
+      smig_engine_log(engine, SMIG_LOG_WARN, NULL,
+                      "the lock of %s is best effort, two runs at once could both win it: %s (accepted by s3_lock = "
+                      "\"best-effort\")",
+                      engine->ledger->place, engine->ledger->doubt);
+    }
     if (former) {
       smig_engine_log(engine, SMIG_LOG_WARN, NULL, "took over the lock that %s had not released%s", former,
                       verdict == DEAD       ? " (its process is gone)"

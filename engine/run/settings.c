@@ -7,10 +7,9 @@
 
 #include <ctype.h>
 
-enum { LEDGER_NAME_MAX = 128, LOCK_TTL_MIN_MS = 1000, DATABASE_NAME_MAX = 63 };
+enum { LEDGER_NAME_MAX = 128, LOCK_TTL_MIN_MS = 1000, LOCK_TTL_S3_MIN_MS = 5000 };
 
-/* What an option's error tells beside its message. A value that is not UTF-8 is left out. */
-static bool refuse(smig_error_t *error, const char *option, const char *value) {
+bool smig_settings_refuse(smig_error_t *error, const char *option, const char *value) {
   bson_t *details = smig_error_details(error);
   if (!details) return false;
   BSON_APPEND_UTF8(details, "option", option);
@@ -23,7 +22,7 @@ static bool one_of(const char *value, const char *option, const char *first, con
   *is_second = value && strcmp(value, second) == 0;
   if (!value || *is_second || strcmp(value, first) == 0) return true;
   smig_error_set(error, code, "%s must be \"%s\" or \"%s\", not \"%s\"", option, first, second, value);
-  return refuse(error, option, value);
+  return smig_settings_refuse(error, option, value);
 }
 
 static bool at_least(int64_t value, int64_t least, const char *option, smig_error_t *error) {
@@ -31,12 +30,12 @@ static bool at_least(int64_t value, int64_t least, const char *option, smig_erro
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s must be at least %" PRId64 " ms, not %" PRId64, option, least, value);
   bson_t *details = smig_error_details(error);
   if (details) BSON_APPEND_INT64(details, "value", value);
-  return refuse(error, option, NULL);
+  return smig_settings_refuse(error, option, NULL);
 }
 
 static bool invalid_option(smig_error_t *error, const char *option, const char *value, const char *rule) {
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s \"%s\" is not acceptable: %s", option, value, rule);
-  return refuse(error, option, value);
+  return smig_settings_refuse(error, option, value);
 }
 
 static bool check_ledger_name(const char *name, smig_error_t *error) {
@@ -53,10 +52,10 @@ static bool check_ledger_id(const char *id, smig_error_t *error) {
   return good || invalid_option(error, "ledger_id", id, "1 to 1024 bytes of UTF-8 without control characters");
 }
 
-static bool check_database(const char *name, smig_error_t *error) {
-  bool good = *name && strlen(name) <= DATABASE_NAME_MAX && !strpbrk(name, "/\\. \"$*<>:|?");
-  return good || invalid_option(error, "mongo.database", name,
-                                "1 to 63 bytes without any of / \\ . \" $ * < > : | ? and blanks");
+/* Where the ledger is kept, as the options say: by default in MongoDB where that is given. */
+static bool is_ledger_in_s3(const smig_options_t *options) {
+  if (options->ledger_backend) return strcmp(options->ledger_backend, "s3") == 0;
+  return !smig_options_have_mongo(options) && smig_options_have_s3(options);
 }
 
 /* The options object itself: everything that can be judged without looking at another option. */
@@ -68,6 +67,10 @@ static bool check_values(smig_settings_t *settings, const smig_options_t *option
     smig_error_set(error, SMIG_INVALID_OPTIONS, "give either mongo.uri or an open handle, not both");
     return false;
   }
+  if (options->s3.endpoint && !smig_options_have_s3(options)) {
+    smig_error_set(error, SMIG_INVALID_OPTIONS, "s3.endpoint is given without a bucket: give s3.bucket");
+    return smig_settings_refuse(error, "s3.bucket", NULL);
+  }
   const char *backend = options->ledger_backend;
   if (backend && strcmp(backend, "mongo") != 0 && strcmp(backend, "s3") != 0) {
     return invalid_option(error, "ledger_backend", backend, "\"mongo\" or \"s3\"");
@@ -76,6 +79,8 @@ static bool check_values(smig_settings_t *settings, const smig_options_t *option
               SMIG_INVALID_OPTIONS, error) ||
       !one_of(options->unversioned_data, "unversioned_data", "assume", "refuse", &settings->refuse_unversioned,
               SMIG_INVALID_OPTIONS, error) ||
+      !one_of(options->s3_lock, "s3_lock", "exclusive", "best-effort", &settings->s3_best_effort, SMIG_INVALID_OPTIONS,
+              error) ||
       !one_of(options->target_version_strategy, "target_version_strategy", "strict", "bridge", &settings->bridge,
               SMIG_INVALID_TARGET_VERSION_STRATEGY, error) ||
       !at_least(options->lock_wait_ms, 0, "lock_wait_ms", error) ||
@@ -83,9 +88,13 @@ static bool check_values(smig_settings_t *settings, const smig_options_t *option
       !at_least(options->stop_timeout_ms, 0, "stop_timeout_ms", error)) {
     return false;
   }
+  settings->ledger_in_s3 = is_ledger_in_s3(options);
+  if (settings->ledger_in_s3 && smig_options_have_s3(options) && options->lock_ttl_ms < LOCK_TTL_S3_MIN_MS)
+    return at_least(options->lock_ttl_ms, LOCK_TTL_S3_MIN_MS, "lock_ttl_ms with the ledger in S3", error);
   settings->ledger_name = bson_strdup(name);
-  settings->ledger_id =
-      options->ledger_id ? bson_strdup(options->ledger_id) : bson_strdup_printf("smartmigration:%s", name);
+  settings->ledger_id = options->ledger_id       ? bson_strdup(options->ledger_id)
+                        : settings->ledger_in_s3 ? bson_strdup_printf(".smartmigration/%s.json", name)
+                                                 : bson_strdup_printf("smartmigration:%s", name);
   settings->lock_wait_ms = options->lock_wait_ms;
   settings->lock_ttl_ms = options->lock_ttl_ms;
   settings->stop_timeout_ms = options->stop_timeout_ms;
@@ -116,44 +125,9 @@ static bool check_versions(smig_settings_t *settings, const smig_options_t *opti
                                      &settings->fresh_install_version, error);
 }
 
-static bool check_resources(smig_settings_t *settings, const smig_options_t *options,
-                            smig_mongo_connection_t **connection, bool *owned, smig_error_t *error) {
-  if (options->offline) return true;
-  if (!options->mongo.uri && !options->mongo.connection) {
-    smig_error_set(error, SMIG_NO_RESOURCES, "nothing to migrate: give a MongoDB URI (mongo.uri)");
-    return false;
-  }
-  *owned = !options->mongo.connection;
-  *connection = *owned ? smig_mongo_connection_open(options->mongo.uri, error) : options->mongo.connection;
-  if (!*connection) return false;
-  const char *database =
-      options->mongo.database ? options->mongo.database : smig_mongo_connection_default_database(*connection);
-  if (!database) {
-    smig_error_set(error, SMIG_INVALID_OPTIONS, "no database: name one in the URI or give mongo.database");
-    return refuse(error, "mongo.database", NULL);
-  }
-  if (!check_database(database, error)) return false;
-  settings->database = bson_strdup(database);
-  if (options->ledger_backend && strcmp(options->ledger_backend, "s3") == 0) {
-    smig_error_set(error, SMIG_LEDGER_BACKEND_MISMATCH, "ledger backend \"s3\" needs an S3 bucket, and none is given");
-    bson_t *details = smig_error_details(error);
-    if (details) BSON_APPEND_UTF8(details, "ledger_backend", "s3");
-    return refuse(error, "ledger_backend", "s3");
-  }
-  return true;
-}
-
-bool smig_settings_init(smig_settings_t *settings, const smig_options_t *options, smig_mongo_connection_t **connection,
-                        bool *owned, smig_error_t *error) {
+bool smig_settings_init(smig_settings_t *settings, const smig_options_t *options, smig_error_t *error) {
   *settings = (smig_settings_t){0};
-  *connection = NULL;
-  *owned = false;
-  if (check_values(settings, options, error) && check_versions(settings, options, error) &&
-      check_resources(settings, options, connection, owned, error)) {
-    return true;
-  }
-  if (*owned) smig_mongo_connection_free(*connection);
-  *connection = NULL;
+  if (check_values(settings, options, error) && check_versions(settings, options, error)) return true;
   smig_settings_release(settings);
   return false;
 }
@@ -162,6 +136,7 @@ void smig_settings_release(smig_settings_t *settings) {
   bson_free(settings->target_version);
   bson_free(settings->fresh_install_version);
   bson_free(settings->database);
+  bson_free(settings->bucket);
   bson_free(settings->ledger_name);
   bson_free(settings->ledger_id);
   bson_strfreev(settings->fresh_scope);

@@ -1,6 +1,9 @@
 /* Reads the ledger and resolves what it means for the chain. Users: run.c, lock.c, report.c. */
 #include "survey.h"
 
+#include "mongo_survey.h"
+#include "s3_survey.h"
+
 void smig_survey_init(smig_survey_t *survey) {
   *survey = (smig_survey_t){0};
   smig_ledger_state_init(&survey->state);
@@ -45,15 +48,54 @@ static smig_plan_options_t plan_options(const smig_engine_t *engine) {
   };
 }
 
-/* Before a bootstrap: is the ledger perhaps stored under another name, and is there data? */
-static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool *fresh, smig_error_t *error) {
-  const smig_ledger_ops_t *ops = engine->ledger->ops;
-  const char *const *scope = (const char *const *)engine->settings.fresh_scope;
-  atomic_store(&engine->guard.looking, true);
-  bool looked = ops->check_elsewhere(engine->ledger, &survey->others, error) &&
-                ops->is_fresh(engine->ledger, scope, fresh, &survey->not_fresh, error);
-  atomic_store(&engine->guard.looking, false);
+/* The surroundings in one of the resources, which keeps the ledger or not. */
+static smig_surroundings_t around(const smig_engine_t *engine, bool has_ledger) {
+  return (smig_surroundings_t){.ledger_name = engine->settings.ledger_name,
+                               .ledger_id = has_ledger ? engine->settings.ledger_id : NULL,
+                               .place = engine->ledger->place,
+                               .scope = (const char *const *)engine->settings.fresh_scope};
+}
+
+static bool look_in_mongo(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, bson_string_t *others,
+                          smig_error_t *error) {
+  const smig_settings_t *settings = &engine->settings;
+  smig_surroundings_t surroundings = around(engine, !settings->ledger_in_s3);
+  char *place = bson_strdup_printf("mongodb %s", settings->database);
+  smig_mongo_channel_t channel = {.connection = engine->connection,
+                                  .place = settings->ledger_in_s3 ? place : engine->ledger->place,
+                                  .comment_prefix = engine->ledger->comment_prefix,
+                                  .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS};
+  bool looked =
+      smig_mongo_look_elsewhere(&channel, settings->database, &surroundings, others, error) &&
+      (elsewhere_only || smig_mongo_is_fresh(&channel, settings->database, &surroundings, &survey->not_fresh, error));
+  bson_free(place);
   return looked;
+}
+
+static bool look_in_s3(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, bson_string_t *others,
+                       smig_error_t *error) {
+  smig_surroundings_t surroundings = around(engine, engine->settings.ledger_in_s3);
+  const char *bucket = engine->settings.bucket;
+  if (!smig_s3_look_elsewhere(engine->s3, bucket, &surroundings, others, error)) return false;
+  /* What the other resource holds has decided already. */
+  return elsewhere_only || survey->not_fresh ||
+         smig_s3_is_fresh(engine->s3, bucket, &surroundings, &survey->not_fresh, error);
+}
+
+/* In every resource that is given. */
+static bool look_around(smig_engine_t *engine, smig_survey_t *survey, bool elsewhere_only, smig_error_t *error) {
+  bson_string_t *others = bson_string_new(NULL);
+  atomic_store(&engine->guard.looking, true);
+  bool looked = (!engine->connection || look_in_mongo(engine, survey, elsewhere_only, others, error)) &&
+                (!engine->s3 || look_in_s3(engine, survey, elsewhere_only, others, error));
+  atomic_store(&engine->guard.looking, false);
+  survey->others = bson_string_free(others, others->len == 0);
+  return looked;
+}
+
+bool smig_survey_check_elsewhere(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
+  forget(survey);
+  return look_around(engine, survey, true, error);
 }
 
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
@@ -95,8 +137,9 @@ void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey) {
 bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error) {
   forget(survey);
   bool fresh = false;
-  if (smig_plan_needs_fresh(&survey->state) && !look_around(engine, survey, &fresh, error)) {
-    return false;
+  if (smig_plan_needs_fresh(&survey->state)) {
+    if (!look_around(engine, survey, false, error)) return false;
+    fresh = !survey->not_fresh;
   }
   smig_plan_options_t options = plan_options(engine);
   return smig_plan_resolve(&engine->chain, &survey->state, &options, fresh, &survey->resolved, error);

@@ -33,6 +33,9 @@ bool smig_survey_resolve(smig_engine_t *engine, smig_survey_t *survey, smig_erro
 /* The same without the check whether ledger and chain agree. */
 bool smig_survey_plan(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
 
+/* Before a bootstrap: LEDGER_ELSEWHERE when the ledger is stored under another name, in any resource that is given. */
+bool smig_survey_check_elsewhere(smig_engine_t *engine, smig_survey_t *survey, smig_error_t *error);
+
 /* Logs what a person should know of a resolved survey. */
 void smig_survey_say(const smig_engine_t *engine, const smig_survey_t *survey);
 

@@ -72,9 +72,11 @@ static bool is_code(const char *code) {
   return length > 0 && length <= 100 && !code[length];
 }
 
+/* The <Error> of the answer; those in a DeleteResult are its keys', not its own. */
 static const smig_xml_node_t *error_element(const smig_xml_t *xml) {
   const smig_xml_node_t *root = smig_xml_root(xml);
-  return strcmp(root->name, "Error") == 0 ? root : smig_xml_child(root, "Error");
+  if (strcmp(root->name, "Error") == 0) return root;
+  return strcmp(root->name, "DeleteResult") == 0 ? NULL : smig_xml_child(root, "Error");
 }
 
 /* From an <Error>; false: the body is none. */

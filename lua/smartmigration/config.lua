@@ -37,7 +37,7 @@ end
 local TYPES = { text = "string", list = "table", duration = "number", wait = "number" }
 
 local function check_value(setting, value, where)
-  local wanted = TYPES[setting.kind]
+  local wanted = setting.kind == "flag" and type(setting.given) or TYPES[setting.kind]
   if setting.kind == "wait" and value == "forever" then
     return durations.FOREVER
   end
@@ -158,6 +158,11 @@ local function convert(setting, value, source)
       refuse("%s: %s", source, text.escape(problem))
     end
     return ms
+  elseif setting.kind == "flag" and setting.given == true then
+    if value ~= "true" and value ~= "false" then
+      refuse("%s must be true or false, not '%s'", source, text.escape(value))
+    end
+    return value == "true"
   elseif setting.kind == "list" then
     local list = {}
     for item in value:gmatch "[^,]+" do
@@ -180,7 +185,11 @@ local function from_flags(flags)
   for _, setting in ipairs(settings) do
     local value = setting.name and flags[setting.name]
     if value ~= nil then
-      values[setting.name] = setting.kind == "switch" or convert(setting, value, setting.flag)
+      if setting.kind == "switch" or setting.kind == "flag" then
+        values[setting.name] = setting.given or true
+      else
+        values[setting.name] = convert(setting, value, setting.flag)
+      end
     end
   end
   return values
@@ -288,12 +297,26 @@ function config.output(flags)
   return values
 end
 
+-- The table of S3 settings; nil when there are none.
+local function s3_options(values)
+  local s3 = {}
+  for _, setting in ipairs(settings) do
+    local key = setting.path and setting.path:match "^s3%.(.+)"
+    if key then
+      s3[key] = values[setting.name]
+    end
+  end
+  return next(s3) ~= nil and s3 or nil
+end
+
 -- The options of `smartmigration.new`.
 function config.engine_options(values, log)
   return {
     target_version = values.target_version,
     target_from_chain = values.target_version == nil or nil,
     mongo = values.mongo_uri and { uri = values.mongo_uri, database = values.mongo_database } or nil,
+    s3 = s3_options(values),
+    s3_lock = values.s3_lock,
     ledger = { backend = values.ledger_backend, name = values.ledger_name, id = values.ledger_id },
     lock = { ttl_ms = values.lock_ttl_ms, wait_ms = values.lock_wait_ms },
     fresh_install_version = values.fresh_install_version,

@@ -1,4 +1,4 @@
--- smartmigration: versioned migrations of MongoDB data, as a Lua module. Makes no global; nothing connects in require.
+-- smartmigration: versioned migrations of data in MongoDB and S3, as a Lua module. Makes no global; nothing connects in require.
 --
 --   local smartmigration = require "smartmigration"
 --   local migration <close> = smartmigration.new { target_version = "1.1.0", mongo = { uri = uri } }
@@ -138,6 +138,7 @@ local meta = {
 
 -- A migration. What the settings mean, their defaults and their codes: docs/configuration.md.
 --   target_version (or target_from_chain = true), mongo = { uri =, database = name or an open database handle },
+--   s3 = { bucket =, endpoint =, region =, … } or { client = an open client, bucket = }, s3_lock,
 --   ledger = { backend =, name =, id = }, lock = { ttl_ms =, wait_ms = }, fresh_install_version, fresh_scope,
 --   target_version_strategy, newer_ledger, unversioned_data, stop_timeout_ms, offline, migrations = folder,
 --   log = function(level, message, fields)

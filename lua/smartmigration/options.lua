@@ -12,6 +12,21 @@ local KNOWN = {
   ["offline"] = { "boolean", "offline" },
   ["mongo.uri"] = { "string", "mongo_uri" },
   ["mongo.database"] = { "database", "mongo_database" },
+  ["s3.client"] = { "handle", "s3_client" },
+  ["s3.bucket"] = { "string", "s3_bucket" },
+  ["s3.endpoint"] = { "string", "s3_endpoint" },
+  ["s3.region"] = { "string", "s3_region" },
+  ["s3.style"] = { "string", "s3_style" },
+  ["s3.access_key_id"] = { "string", "s3_access_key_id" },
+  ["s3.secret_access_key"] = { "string", "s3_secret_access_key" },
+  ["s3.session_token"] = { "string", "s3_session_token" },
+  ["s3.profile"] = { "string", "s3_profile" },
+  ["s3.ca_file"] = { "string", "s3_ca_file" },
+  ["s3.sse"] = { "string", "s3_sse" },
+  ["s3.sse_kms_key_id"] = { "string", "s3_sse_kms_key_id" },
+  ["s3.expected_bucket_owner"] = { "string", "s3_expected_bucket_owner" },
+  ["s3.insecure"] = { "boolean", "s3_insecure" },
+  ["s3_lock"] = { "string", "s3_lock" },
   ["ledger.backend"] = { "string", "ledger_backend" },
   ["ledger.name"] = { "string", "ledger_name" },
   ["ledger.id"] = { "string", "ledger_id" },
@@ -27,9 +42,9 @@ local KNOWN = {
   ["log"] = { "function", "log" },
 }
 
-local GROUPS = { mongo = true, ledger = true, lock = true }
+local GROUPS = { mongo = true, s3 = true, ledger = true, lock = true }
 
-local NAMES = { "mongo", "ledger", "lock" }
+local NAMES = { "mongo", "s3", "ledger", "lock" }
 for path in pairs(KNOWN) do
   NAMES[#NAMES + 1] = path
 end
@@ -69,6 +84,7 @@ local CHECKS = {
   list = { is_list_of_text, "a list of strings" },
   database = { function(value) return is_text(value) or type(value) == "userdata" end,
     "a name or an open database handle" },
+  handle = { function(value) return type(value) == "userdata" end, "an open handle" },
   ["function"] = { function(value) return type(value) == "function" end, "a function" },
 }
 
@@ -83,6 +99,19 @@ local function take(flat, path, value)
   end
   if known[2] then
     flat[known[2]] = value
+  end
+end
+
+-- An open client has settings of its own; without one, a bucket is what says that there is S3.
+local function settle_s3(flat, s3)
+  if flat.s3_client then
+    for key in pairs(s3) do
+      if key ~= "client" and key ~= "bucket" then
+        refuse("give s3.client or s3.%s, not both: the client has settings of its own", key)
+      end
+    end
+  elseif next(s3) ~= nil and not flat.s3_bucket then
+    refuse "option 's3.bucket' is missing: other options of s3 are given"
   end
 end
 
@@ -109,6 +138,7 @@ function options.flatten(settings)
     end
     flat.mongo, flat.mongo_database = flat.mongo_database, nil
   end
+  settle_s3(flat, settings.s3 or {})
   return flat, settings.migrations
 end
 

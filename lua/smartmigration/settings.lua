@@ -3,7 +3,8 @@
 --
 -- Fields: name; path (nil: not in the config file); flag, short; env; kind; value (what help calls it); default (as
 -- text, for people); commands (nil: every one); help. Kinds: text, list (comma separated), duration, wait (a
--- duration or `forever`), choice (of `choices`), switch.
+-- duration or `forever`), choice (of `choices`), switch (flag only), flag (a switch that other places can set, too: its
+-- flag means the value `given`; where that is true, the variable is `true` or `false` and the file has a boolean).
 -- Defaults are the engine's (contract of smig_options_t), but for those with `fallback`, which are applied here.
 local CHAIN = { "run", "plan", "status" }
 
@@ -24,19 +25,49 @@ local settings = {
   { name = "mongo_database", path = "mongo.database", flag = "--mongo-db", env = "SMARTMIGRATION_MONGO_DB",
     kind = "text", value = "NAME", default = "the one in the URI", help = "the database" },
 
+  { group = "S3" },
+  { name = "s3_bucket", path = "s3.bucket", flag = "--s3-bucket", env = "SMARTMIGRATION_S3_BUCKET", kind = "text",
+    value = "NAME", default = "none", help = "the bucket; without one there is no S3" },
+  { name = "s3_endpoint", path = "s3.endpoint", flag = "--s3-endpoint", env = "SMARTMIGRATION_S3_ENDPOINT", kind = "text",
+    value = "URL", default = "AWS's for the region", help = "the service, http://127.0.0.1:7070 for one" },
+  { name = "s3_region", path = "s3.region", flag = "--s3-region", env = "SMARTMIGRATION_S3_REGION", kind = "text",
+    value = "REGION", default = "as the AWS tools find it", help = "the region" },
+  { name = "s3_style", path = "s3.style", flag = "--s3-path-style", env = "SMARTMIGRATION_S3_STYLE", kind = "flag",
+    given = "path", default = "path for an endpoint given, else virtual where the name allows it",
+    help = "the bucket stands in the path of URLs, not in the host" },
+  { name = "s3_profile", path = "s3.profile", env = "SMARTMIGRATION_S3_PROFILE", kind = "text",
+    default = "AWS_PROFILE, else default", help = "the profile of the shared AWS files" },
+  { name = "s3_access_key_id", path = "s3.access_key_id", kind = "text", default = "as the AWS tools find it",
+    help = "explicit credentials" },
+  { name = "s3_secret_access_key", path = "s3.secret_access_key", kind = "text", default = "as the AWS tools find it",
+    help = "explicit credentials" },
+  { name = "s3_session_token", path = "s3.session_token", kind = "text", default = "none", help = "of temporary ones" },
+  { name = "s3_ca_file", path = "s3.ca_file", flag = "--s3-ca-file", env = "SMARTMIGRATION_S3_CA_FILE", kind = "text",
+    value = "FILE", default = "the system's", help = "the certificates that the service's is checked against" },
+  { name = "s3_insecure", path = "s3.insecure", flag = "--s3-insecure", env = "SMARTMIGRATION_S3_INSECURE", kind = "flag",
+    given = true, default = "off", help = "allow http to a host that is not this one" },
+  { name = "s3_sse", path = "s3.sse", flag = "--s3-sse", env = "SMARTMIGRATION_S3_SSE", kind = "text",
+    value = "AES256|aws:kms", default = "the bucket's", help = "how objects are encrypted, the ledger's included" },
+  { name = "s3_sse_kms_key_id", path = "s3.sse_kms_key_id", env = "SMARTMIGRATION_S3_SSE_KMS_KEY_ID", kind = "text",
+    default = "the account's", help = "the key of aws:kms" },
+  { name = "s3_expected_bucket_owner", path = "s3.expected_bucket_owner", flag = "--s3-expected-bucket-owner",
+    env = "SMARTMIGRATION_S3_EXPECTED_BUCKET_OWNER", kind = "text", value = "ACCOUNT", default = "none",
+    help = "the account that must own the bucket" },
+
   { group = "Ledger" },
   { name = "ledger_backend", path = "ledger.backend", flag = "--ledger", env = "SMARTMIGRATION_LEDGER", kind = "text",
-    value = "mongo", default = "mongo", help = "where the ledger is kept" },
+    value = "mongo|s3", default = "mongo when MongoDB is given, else s3", help = "where the ledger is kept" },
   { name = "ledger_name", path = "ledger.name", flag = "--ledger-name", env = "SMARTMIGRATION_LEDGER_NAME",
     kind = "text", value = "NAME", default = "smartmigration", help = "one name for each chain" },
   { name = "ledger_id", path = "ledger.id", flag = "--ledger-id", env = "SMARTMIGRATION_LEDGER_ID", kind = "text",
-    value = "ID", default = "smartmigration:NAME", help = "to adopt a ledger that is stored elsewhere" },
+    value = "ID", default = "smartmigration:NAME; in S3 .smartmigration/NAME.json",
+    help = "to adopt a ledger that is stored elsewhere" },
   { name = "fresh_install_version", path = "fresh_install_version", flag = "--fresh-install-version",
     env = "SMARTMIGRATION_FRESH_INSTALL_VERSION", kind = "text", value = "VERSION", default = "none",
     help = "the version that an empty database is born with" },
   { name = "fresh_scope", path = "fresh_scope", flag = "--fresh-scope", env = "SMARTMIGRATION_FRESH_SCOPE",
     kind = "list", value = "NAMES", default = "everything",
-    help = "collections that belong to this chain, `*` allowed, separated by commas" },
+    help = "collections and prefixes of keys that belong to this chain, `*` allowed, separated by commas" },
   { name = "unversioned_data", path = "unversioned_data", flag = "--unversioned-data",
     env = "SMARTMIGRATION_UNVERSIONED_DATA", kind = "text", value = "assume|refuse", default = "assume",
     help = "data without a ledger: assume the chain's start, or refuse" },
@@ -53,6 +84,9 @@ local settings = {
     help = "how long to wait for another run; 0, not at all, is what the commands of an operator do by default" },
   { name = "lock_ttl_ms", path = "lock.ttl_ms", flag = "--lock-ttl", env = "SMARTMIGRATION_LOCK_TTL",
     kind = "duration", value = "DURATION", default = "60s", help = "when the lock of a dead run expires; at least 1s" },
+  { name = "s3_lock", path = "s3_lock", flag = "--s3-lock", env = "SMARTMIGRATION_S3_LOCK", kind = "text",
+    value = "exclusive|best-effort", default = "exclusive",
+    help = "best-effort: accept a store for the ledger that does not keep conditional writes" },
   { name = "stop_timeout_ms", path = "stop_timeout_ms", flag = "--stop-timeout", env = "SMARTMIGRATION_STOP_TIMEOUT",
     kind = "duration", value = "DURATION", default = "20s",
     help = "how long an interrupted run may take to a safe point" },

@@ -9,6 +9,7 @@
 #include "edits.h"
 #include "memory_ledger.h"
 #include "mongo_ledger.h"
+#include "s3.h"
 
 #include <unistd.h>
 
@@ -18,12 +19,14 @@
 /* One instance of a ledger, as one process has it. */
 typedef struct instance {
   smig_ledger_t *ledger;
-  smig_mongo_connection_t *connection; /* NULL: in memory */
+  smig_mongo_connection_t *connection; /* NULL: not in MongoDB */
+  smig_s3_t *client;                   /* NULL: not in S3 */
 } instance_t;
 
-static void instance_close(instance_t instance) {
+static inline void instance_close(instance_t instance) {
   smig_ledger_free(instance.ledger);
   smig_mongo_connection_free(instance.connection);
+  smig_s3_free(instance.client);
 }
 
 typedef struct backend {
@@ -51,7 +54,7 @@ static void memory_look(bson_t *data) {
 }
 
 static instance_t memory_open(void) {
-  return (instance_t){smig_memory_ledger_new(memory_store), NULL};
+  return (instance_t){.ledger = smig_memory_ledger_new(memory_store)};
 }
 
 static const backend_t memory_backend = {"memory", memory_reset, memory_plant, memory_look, memory_open};
@@ -126,25 +129,21 @@ static void mongo_look(bson_t *data) {
   bson_destroy(&whole);
 }
 
-static instance_t mongo_open_named(const char *ledger_id, const char *ledger_name) {
+static instance_t mongo_open(void) {
   smig_error_t error = SMIG_ERROR_INIT;
-  instance_t instance = {NULL, smig_mongo_connection_open(mongo_uri, &error)};
+  instance_t instance = {.connection = smig_mongo_connection_open(mongo_uri, &error)};
   CHECK(instance.connection != NULL, "%s", error.message ? error.message : "");
   if (instance.connection)
-    instance.ledger = smig_mongo_ledger_new(instance.connection, mongo_database, ledger_id, ledger_name);
+    instance.ledger = smig_mongo_ledger_new(instance.connection, mongo_database, LEDGER_ID, LEDGER_NAME);
   smig_error_release(&error);
   return instance;
-}
-
-static instance_t mongo_open(void) {
-  return mongo_open_named(LEDGER_ID, LEDGER_NAME);
 }
 
 static const backend_t mongo_backend = {"mongo", mongo_drop, mongo_plant, mongo_look, mongo_open};
 
 /* ------------------------------------------------------------------- both */
 
-static void backends_start(const char *part) {
+static inline void backends_start(const char *part) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   mongo_uri = getenv("SMARTMIGRATION_TEST_MONGO_URI");
   if (!mongo_uri || !*mongo_uri) {
@@ -164,7 +163,7 @@ static void backends_start(const char *part) {
   memory_store = smig_memory_store_new();
 }
 
-static int backends_stop(void) {
+static inline int backends_stop(void) {
   mongo_drop();
   mongoc_client_destroy(mongo_client);
   smig_memory_store_free(memory_store);
@@ -188,7 +187,7 @@ static int backends_stop(void) {
   } while (0)
 
 /* The value at a dotted path of a document, as text: strings as they are, the rest as its JSON; NULL: missing. */
-static const char *at(const bson_t *document, const char *path) {
+static inline const char *at(const bson_t *document, const char *path) {
   static char texts[8][4096];
   static int next;
   char *text = texts[next++ % 8];

@@ -1,12 +1,16 @@
 /*
  * The races of the contract of every ledger backend: of many that see the lock free at once, exactly one gets it.
  */
+#include "s3_backend.h"
+
 #include "ledger_cases.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { RACERS = 16, ROUNDS = 50 };
+enum { RACERS = 16, ROUNDS = 50, ROUNDS_S3 = 8 };
+
+static int rounds;
 
 static pthread_barrier_t barrier;
 static atomic_int winners, race_failures;
@@ -16,7 +20,7 @@ typedef enum race { RACE_FRESH, RACE_EXISTING, RACE_EXPIRED } race_t;
 static void *racer(void *user) {
   instance_t *instance = user;
   smig_ledger_t *ledger = instance->ledger;
-  for (int round = 0; round < ROUNDS; round++) {
+  for (int round = 0; round < rounds; round++) {
     smig_lease_t mine;
     smig_ledger_state_t seen, locked;
     smig_error_t failure = SMIG_ERROR_INIT;
@@ -51,7 +55,7 @@ static int run_race(race_t kind, int *most) {
     instances[i] = backend->open();
     pthread_create(&threads[i], NULL, racer, &instances[i]);
   }
-  for (int round = 0; round < ROUNDS; round++) {
+  for (int round = 0; round < rounds; round++) {
     if (kind == RACE_FRESH)
       backend->reset();
     else if (kind == RACE_EXISTING)
@@ -76,7 +80,7 @@ static void races_have_one_winner(void) {
   int most;
   for (race_t kind = RACE_FRESH; kind <= RACE_EXPIRED; kind++) {
     int good = run_race(kind, &most);
-    CHECK(good == ROUNDS && most == 1, "race %d: %d good rounds, at most %d winners", (int)kind, good, most);
+    CHECK(good == rounds && most == 1, "race %d: %d good rounds, at most %d winners", (int)kind, good, most);
     CHECK(atomic_load(&race_failures) == 0, "race %d: %d failures", (int)kind, atomic_load(&race_failures));
   }
 }
@@ -88,20 +92,23 @@ static void races_without_the_condition_have_many_winners(void) {
   setenv("SMIG_FAULT", "lock-condition", 1);
   int good = run_race(RACE_EXISTING, &most);
   unsetenv("SMIG_FAULT");
-  CHECK(good < ROUNDS && most > 1, "%d good rounds, at most %d winners", good, most);
+  CHECK(good < rounds && most > 1, "%d good rounds, at most %d winners", good, most);
 }
 #endif
 
 int main(void) {
-  const backend_t *backends[] = {&memory_backend, &mongo_backend};
+  const backend_t *backends[] = {&memory_backend, &mongo_backend, &s3_backend};
   backends_start("races");
-  for (size_t i = 0; i < 2; i++) {
+  s3_backend_start("races");
+  for (size_t i = 0; i < 3; i++) {
     backend = backends[i];
+    rounds = backend == &s3_backend ? ROUNDS_S3 : ROUNDS; /* a round of requests takes longer */
     printf("# %s\n", backend->name);
     RUN(races_have_one_winner);
 #ifdef SMIG_FAULTS
     RUN(races_without_the_condition_have_many_winners);
 #endif
   }
+  s3_backend_stop();
   return backends_stop();
 }

@@ -3,6 +3,8 @@
  * freshness. See mongo_cases.h for the server.
  */
 #include "mongo_cases.h"
+#include "mongo_survey.h"
+#include "s3_ledger.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -279,28 +281,28 @@ static void set_up_work(void) {
   command_here(BCON_NEW("insert", "work", "documents", "[", "{", "a", BCON_INT32(1), "}", "]"));
 }
 
-static void commands_of_others_are_ended_and_nobody_elses(void) {
+/* By the ledger of a run, wherever it is stored. */
+static void check_commands_of_others_are_ended_and_nobody_elses(smig_ledger_t *by) {
   command_left_t dead, large, own, waiter, stranger;
   smig_lease_t other;
   smig_commands_left_t left;
-  set_up_work();
   smig_lease_new(&other, TTL_MS);
-  leave(&dead, ledger->comment_prefix, other.run_id, "a-step", 10);
-  leave(&large, ledger->comment_prefix, other.run_id, "another: step", 4000000);
-  leave(&own, ledger->comment_prefix, lease.run_id, "a-step", 10);
-  leave(&waiter, ledger->comment_prefix, other.run_id, "", 10);
+  leave(&dead, by->comment_prefix, other.run_id, "a-step", 10);
+  leave(&large, by->comment_prefix, other.run_id, "another: step", 4000000);
+  leave(&own, by->comment_prefix, lease.run_id, "a-step", 10);
+  leave(&waiter, by->comment_prefix, other.run_id, "", 10);
   leave(&stranger, "smartmigration:elsewhere.SmartdataEasyStore/x:", other.run_id, "a-step", 10);
 #ifdef SMIG_FAULTS
   setenv("SMIG_FAULT", "leftovers", 1);
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT && runs(dead.comment));
   unsetenv("SMIG_FAULT");
 #endif
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OTHERS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT, "%d", (int)left);
   CHECK(is_ended(&dead) && is_ended(&large));
   CHECK(runs(own.comment) && runs(waiter.comment) && runs(stranger.comment));
-  CHECK_OK(ledger->ops->end_commands(ledger, &lease, SMIG_COMMANDS_OF_OURS, &left, &error), error);
+  CHECK_OK(by->ops->end_commands(by, &lease, SMIG_COMMANDS_OF_OURS, &left, &error), error);
   CHECK(left == SMIG_COMMANDS_NONE_LEFT && is_ended(&own));
   CHECK(runs(waiter.comment) && runs(stranger.comment));
   forget(&dead);
@@ -308,6 +310,30 @@ static void commands_of_others_are_ended_and_nobody_elses(void) {
   forget(&own);
   forget(&waiter);
   forget(&stranger);
+}
+
+static void commands_of_others_are_ended_and_nobody_elses(void) {
+  set_up_work();
+  check_commands_of_others_are_ended_and_nobody_elses(ledger);
+  tear_down();
+}
+
+/* Only MongoDB goes on with what a dead run sent, and it is asked whether the ledger is there or not, also by the heartbeat. */
+static void a_ledger_in_s3_ends_commands_on_mongodb(void) {
+  smig_s3_config_t nowhere = {
+      .endpoint = "http://127.0.0.1:1", .region = "us-east-1", .access_key_id = "key", .secret_access_key = "secret"};
+  set_up_work();
+  smig_s3_t *client = smig_s3_open(&nowhere, &error);
+  CHECK(client != NULL, ": %s", error.message);
+  smig_ledger_t *in_s3 = smig_s3_ledger_new(client, "uploads", "a/b.json", false, instance.connection, mongo_database);
+  CHECK_STR(in_s3->comment_prefix, "smartmigration:s3:uploads/a/b.json:");
+  check_commands_of_others_are_ended_and_nobody_elses(in_s3);
+  smig_ledger_t *own = in_s3->ops->reopen(in_s3, TTL_MS, &error);
+  CHECK(own != NULL, ": %s", error.message);
+  check_commands_of_others_are_ended_and_nobody_elses(own);
+  smig_ledger_free(own);
+  smig_ledger_free(in_s3);
+  smig_s3_free(client);
   tear_down();
 }
 
@@ -323,14 +349,37 @@ static void a_server_that_will_not_tell_is_unknown(void) {
 
 /* ------------------------------------------------------------------ surveys */
 
+/* As an engine looks whose ledger is here under `ledger_id` (NULL: it is kept elsewhere). */
+static smig_surroundings_t around(const char *const *scope, const char *ledger_id) {
+  return (smig_surroundings_t){
+      .ledger_name = LEDGER_NAME, .ledger_id = ledger_id, .place = ledger->place, .scope = scope};
+}
+
+static smig_mongo_channel_t channel(void) {
+  return (smig_mongo_channel_t){.connection = instance.connection,
+                                .place = ledger->place,
+                                .comment_prefix = ledger->comment_prefix,
+                                .limit_ms = SMIG_MONGO_CHANNEL_LIMIT_MS};
+}
+
+static bool look_elsewhere(const char *ledger_id, char **named) {
+  smig_mongo_channel_t sends = channel();
+  smig_surroundings_t surroundings = around(NULL, ledger_id);
+  bson_string_t *names = bson_string_new(NULL);
+  bool alone = smig_mongo_look_elsewhere(&sends, mongo_database, &surroundings, names, &error);
+  *named = bson_string_free(names, names->len == 0);
+  return alone;
+}
+
 static void check_fresh(const char *const *scope, const char *because) {
-  bool fresh;
   char *why;
-  CHECK_OK(ledger->ops->is_fresh(ledger, scope, &fresh, &why, &error), error);
+  smig_mongo_channel_t sends = channel();
+  smig_surroundings_t surroundings = around(scope, LEDGER_ID);
+  CHECK_OK(smig_mongo_is_fresh(&sends, mongo_database, &surroundings, &why, &error), error);
   if (because)
-    CHECK(!fresh && why && strstr(why, because), ": %s not in %s", because, why ? why : "(null)");
+    CHECK(why && strstr(why, because), ": %s not in %s", because, why ? why : "(null)");
   else
-    CHECK(fresh && !why, ": %s", why ? why : "(null)");
+    CHECK(!why, ": %s", why ? why : "(null)");
   bson_free(why);
 }
 
@@ -379,19 +428,29 @@ static void a_ledger_elsewhere_is_found(void) {
   bson_t *program = BCON_NEW("nameId", LEDGER_NAME, "data", "{", "currentVersion", "2.0.0", "}");
   char *named;
   set_up();
-  CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
+  CHECK_OK(look_elsewhere(LEDGER_ID, &named), error);
   mongo_insert(other);
-  CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
+  CHECK_OK(look_elsewhere(LEDGER_ID, &named), error);
   mongo_drop();
   mongo_insert(program);
-  CHECK_FAILS(ledger->ops->check_elsewhere(ledger, &named, &error), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK_FAILS(look_elsewhere(LEDGER_ID, &named), error, SMIG_LEDGER_ELSEWHERE);
   CHECK(!named);
   CHECK_STR(error.details ? at(error.details, "ledger_id") : NULL, LEDGER_NAME);
   CHECK_STR(error.details ? at(error.details, "version") : NULL, "2.0.0");
   smig_error_release(&error);
-  instance_t adopted = mongo_open_named(LEDGER_NAME, LEDGER_NAME);
-  CHECK_OK(adopted.ledger->ops->check_elsewhere(adopted.ledger, &named, &error), error);
-  instance_close(adopted);
+  CHECK_OK(look_elsewhere(LEDGER_NAME, &named), error); /* it was adopted */
+  /* A program that has moved its ledger to another store is told of both places. */
+  CHECK_FAILS(look_elsewhere(NULL, &named), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK_STR(error.details ? at(error.details, "ledger_backend") : NULL, "mongo");
+  CHECK_STR(error.details ? at(error.details, "ledger_id") : NULL, LEDGER_NAME);
+  smig_error_release(&error);
+  mongo_drop();
+  bson_t *usual = BCON_NEW("nameId", LEDGER_ID, "data", "{", "currentVersion", "2.0.0", "}");
+  mongo_insert(usual);
+  bson_destroy(usual);
+  CHECK_FAILS(look_elsewhere(NULL, &named), error, SMIG_LEDGER_ELSEWHERE);
+  CHECK_STR(error.details ? at(error.details, "ledger_id") : NULL, LEDGER_ID);
+  smig_error_release(&error);
   bson_destroy(other);
   bson_destroy(program);
   tear_down();
@@ -407,7 +466,7 @@ static void ledgers_of_others_are_named(void) {
     bson_t *another = BCON_NEW("nameId", BCON_UTF8(name), "data", "{", "steps", "{", "}", "lock", "{", "}", "}");
     mongo_insert(another);
     bson_destroy(another);
-    CHECK_OK(ledger->ops->check_elsewhere(ledger, &named, &error), error);
+    CHECK_OK(look_elsewhere(LEDGER_ID, &named), error);
     CHECK(named && strstr(named, i > 5 ? ", ..." : name), "%s", named);
     CHECK(named && !strstr(named, LEDGER_ID), "%s", named);
     bson_free(named);
@@ -426,6 +485,7 @@ int main(void) {
   RUN(twins_of_another_name_are_corrupt);
   RUN(each_operation_has_its_price);
   RUN(commands_of_others_are_ended_and_nobody_elses);
+  RUN(a_ledger_in_s3_ends_commands_on_mongodb);
   RUN(a_server_that_will_not_tell_is_unknown);
   RUN(fresh_is_what_holds_nothing_of_others);
   RUN(a_document_without_a_name_is_not_fresh);

@@ -388,6 +388,20 @@ static void options_are_checked_in_order(void) {
       {{.lock_ttl_ms = 1000, .target_version = "1.0.0", .mongo.uri = "mongodb://localhost/a", .ledger_backend = "s3"},
        SMIG_LEDGER_BACKEND_MISMATCH,
        "s3"},
+      {{.lock_ttl_ms = 1000, .s3_lock = "x"}, SMIG_INVALID_OPTIONS, "s3_lock must be \"exclusive\" or \"best-effort\""},
+      {{.lock_ttl_ms = 1000, .s3.endpoint = "http://127.0.0.1:1"}, SMIG_INVALID_OPTIONS, "s3.bucket"},
+      {{.lock_ttl_ms = 1000, .s3.bucket = "uploads"}, SMIG_INVALID_OPTIONS, "at least 5000"},
+      {{.lock_ttl_ms = 1000, .mongo.uri = "mongodb://localhost/a", .s3.bucket = "uploads", .ledger_backend = "s3"},
+       SMIG_INVALID_OPTIONS,
+       "at least 5000"},
+      {{.lock_ttl_ms = 5000, .s3.bucket = "uploads"}, SMIG_MISSING_TARGET_VERSION, "target"},
+      {{.lock_ttl_ms = 1000, .target_version = "1.0.0", .s3.bucket = "uploads", .ledger_backend = "mongo"},
+       SMIG_LEDGER_BACKEND_MISMATCH,
+       "\"mongo\" needs a MongoDB URI"},
+      {{.lock_ttl_ms = 5000, .target_version = "1.0.0", .s3.bucket = "uploads", .s3.endpoint = "http://10.0.0.1"},
+       SMIG_INVALID_OPTIONS,
+       "insecure"},
+      {{.lock_ttl_ms = 5000, .target_version = "1.0.0", .s3.bucket = ""}, SMIG_INVALID_OPTIONS, "s3.bucket"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     smig_error_t error = SMIG_ERROR_INIT;

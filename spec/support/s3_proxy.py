@@ -316,7 +316,7 @@ class Proxy:
         body = os.fsencode(body)
         head = Head(b"HTTP/1.1 %d Told\r\n\r\n" % answer["status"])
         for name, value in {"Date": email.utils.formatdate(usegmt=True), "Content-Type": "application/xml",
-                            "Content-Length": len(body), **answer.get("headers", {})}.items():
+                            "Content-Length": str(len(body)), **answer.get("headers", {})}.items():
             head.set(name, value)
         parts = [] if request.method == "HEAD" else [body]
         self.deliver(client, request, head, parts, words, entry)

@@ -77,7 +77,8 @@ local function parse(words, command)
     local is_given = given[setting.flag] or given[setting.short] or setting.name == "help"
     if setting.flag and meant[setting.flag] == setting and is_given then
       local names = (setting.short and setting.short .. " " or "") .. setting.flag
-      local option = setting.kind == "switch" and parser:flag(names) or parser:option(names)
+      local is_switch = setting.kind == "switch" or setting.kind == "flag"
+      local option = is_switch and parser:flag(names) or parser:option(names)
       option:target(setting.name)
     end
   end

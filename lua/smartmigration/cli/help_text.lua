@@ -53,7 +53,7 @@ local function general_options(lines)
   for _, setting in ipairs(settings) do
     if setting.group then
       group = setting.group
-    elseif not setting.commands then
+    elseif setting.flag and not setting.commands then
       if group then
         lines[#lines + 1] = ""
         lines[#lines + 1] = group .. ":"
@@ -71,7 +71,7 @@ environment (SMARTMIGRATION_MONGO_URI, …), then from the config file, then fro
 
 function help.general()
   local lines = {
-    "smartmigration-lua - moves data in MongoDB from one version to the next, by steps written in Lua",
+    "smartmigration-lua - moves data in MongoDB and S3 from one version to the next, by steps written in Lua",
     "", "Usage: smartmigration-lua [options] COMMAND", "", "Commands:",
   }
   for _, command in ipairs(commands) do

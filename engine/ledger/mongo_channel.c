@@ -1,33 +1,33 @@
-/*
- * The MongoDB ledger's commands: concerns, comment, time limit, and what a failure means. See mongo_ledger_internal.h.
- */
-#include "mongo_ledger_internal.h"
+/* Sending the engine's own commands to MongoDB, see mongo_channel.h. */
+#include "mongo_channel.h"
+
+#include "clock.h"
 
 enum { PAUSE_FIRST_MS = 50, PAUSE_LAST_MS = 1000 };
 
-static void append_tail(const smig_mongo_ledger_t *self, bson_t *command, const char *run_id) {
-  char *comment = bson_strdup_printf("%s%s:", self->base.comment_prefix, run_id);
+static void append_tail(const smig_mongo_channel_t *channel, bson_t *command, const char *run_id) {
+  char *comment = bson_strdup_printf("%s%s:", channel->comment_prefix, run_id);
   BSON_APPEND_UTF8(command, "comment", comment);
   /* Less than the connection's limit, so that the server's own word arrives. */
-  BSON_APPEND_INT64(command, "maxTimeMS", self->limit_ms - self->limit_ms / 4);
+  BSON_APPEND_INT64(command, "maxTimeMS", channel->limit_ms - channel->limit_ms / 4);
   bson_free(comment);
 }
 
-static bool send_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind_t kind, const char *database,
+static bool send_command(smig_mongo_channel_t *channel, smig_mongo_channel_kind_t kind, const char *database,
                          const bson_t *command, bson_t *reply, bson_error_t *cause) {
-  mongoc_client_t *client = smig_mongo_connection_client(self->connection);
+  mongoc_client_t *client = smig_mongo_connection_client(channel->connection);
   bson_t opts = BSON_INITIALIZER;
   bool ok = false;
-  if (self->transaction && kind != SMIG_MONGO_LEDGER_PLAIN) {
+  if (channel->transaction && kind != SMIG_MONGO_CHANNEL_PLAIN) {
     /* The transaction has its own concerns, and its commit decides what is durable. */
-    ok = mongoc_client_session_append(self->transaction, &opts, cause) &&
+    ok = mongoc_client_session_append(channel->transaction, &opts, cause) &&
          mongoc_client_command_with_opts(client, database, command, NULL, &opts, reply, cause);
     bson_destroy(&opts);
     return ok;
   }
   mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
   switch (kind) {
-  case SMIG_MONGO_LEDGER_READ: {
+  case SMIG_MONGO_CHANNEL_READ: {
     mongoc_read_concern_t *concern = mongoc_read_concern_new();
     mongoc_read_concern_set_level(concern, MONGOC_READ_CONCERN_LEVEL_MAJORITY);
     mongoc_read_concern_append(concern, &opts);
@@ -35,16 +35,16 @@ static bool send_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind_t kin
     mongoc_read_concern_destroy(concern);
     break;
   }
-  case SMIG_MONGO_LEDGER_WRITE: {
+  case SMIG_MONGO_CHANNEL_WRITE: {
     mongoc_write_concern_t *concern = mongoc_write_concern_new();
-    mongoc_write_concern_set_wmajority(concern, (int32_t)(self->limit_ms - self->limit_ms / 4));
+    mongoc_write_concern_set_wmajority(concern, (int32_t)(channel->limit_ms - channel->limit_ms / 4));
     mongoc_write_concern_set_journal(concern, true);
     mongoc_write_concern_append(concern, &opts);
     ok = mongoc_client_write_command_with_opts(client, database, command, &opts, reply, cause);
     mongoc_write_concern_destroy(concern);
     break;
   }
-  case SMIG_MONGO_LEDGER_PLAIN:
+  case SMIG_MONGO_CHANNEL_PLAIN:
     ok = mongoc_client_command_simple(client, database, command, primary, reply, cause);
     break;
   }
@@ -64,35 +64,36 @@ static bool has_write_error(const bson_t *reply, bson_error_t *cause) {
   return true;
 }
 
-bool smig_mongo_ledger_command(smig_mongo_ledger_t *self, smig_mongo_ledger_kind_t kind, const char *database,
-                               bson_t *command, const char *run_id, bson_t *reply, smig_error_t *error) {
+bool smig_mongo_channel_command(smig_mongo_channel_t *channel, smig_mongo_channel_kind_t kind, const char *database,
+                                bson_t *command, const char *run_id, bson_t *reply, smig_error_t *error) {
   bson_error_t cause = {0};
   bson_iter_t iter;
-  append_tail(self, command, run_id);
-  smig_mongo_connection_limit(self->connection, self->limit_ms);
-  smig_mongo_connection_await(self->connection, true, NULL);
-  bool ok = send_command(self, kind, database, command, reply, &cause) && !has_write_error(reply, &cause);
-  smig_mongo_connection_limit(self->connection, 0);
+  append_tail(channel, command, run_id);
+  smig_mongo_connection_limit(channel->connection, channel->limit_ms);
+  smig_mongo_connection_await(channel->connection, true, NULL);
+  bool ok = send_command(channel, kind, database, command, reply, &cause) && !has_write_error(reply, &cause);
+  smig_mongo_connection_limit(channel->connection, 0);
   if (ok) return true;
   if (cause.domain == MONGOC_ERROR_PROTOCOL && cause.code == MONGOC_ERROR_PROTOCOL_BAD_WIRE_VERSION) {
-    smig_error_set(error, SMIG_UNSUPPORTED_SERVER, "the server of %s is too old: %s", self->base.place, cause.message);
+    smig_error_set(error, SMIG_UNSUPPORTED_SERVER, "the server of %s is too old: %s", channel->place, cause.message);
     return false;
   }
   const char *operation = bson_iter_init(&iter, command) && bson_iter_next(&iter) ? bson_iter_key(&iter) : "command";
   char *namespace_ = bson_strdup_printf("%s." SMIG_MONGO_LEDGER_COLLECTION, database);
-  smig_mongo_error(self->connection, error, operation, kind == SMIG_MONGO_LEDGER_PLAIN ? database : namespace_, reply,
-                   &cause);
+  smig_mongo_error(channel->connection, error, operation, kind == SMIG_MONGO_CHANNEL_PLAIN ? database : namespace_,
+                   reply, &cause);
   bson_free(namespace_);
   return false;
 }
 
-bool smig_mongo_ledger_find_one(smig_mongo_ledger_t *self, const char *run_id, const bson_t *filter,
-                                const bson_t *projection, bson_t *document, smig_error_t *lower) {
+bool smig_mongo_channel_find_one(smig_mongo_channel_t *channel, const char *database, const char *run_id,
+                                 const bson_t *filter, const bson_t *projection, bson_t *document,
+                                 smig_error_t *lower) {
   bson_t command = BSON_INITIALIZER, reply, found;
   bson_iter_t iter, item;
   BCON_APPEND(&command, "find", SMIG_MONGO_LEDGER_COLLECTION, "filter", BCON_DOCUMENT(filter), "projection",
               BCON_DOCUMENT(projection), "limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
-  bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_READ, self->database, &command, run_id, &reply, lower);
+  bool ok = smig_mongo_channel_command(channel, SMIG_MONGO_CHANNEL_READ, database, &command, run_id, &reply, lower);
   if (ok && bson_iter_init(&iter, &reply) && bson_iter_find_descendant(&iter, "cursor.firstBatch.0", &item) &&
       BSON_ITER_HOLDS_DOCUMENT(&item)) {
     const uint8_t *bytes;
@@ -120,31 +121,32 @@ static bool detail_true(const smig_error_t *error, const char *key) {
   return detail(error, key, &iter) && BSON_ITER_HOLDS_BOOL(&iter) && bson_iter_bool(&iter);
 }
 
-int64_t smig_mongo_ledger_native(const smig_error_t *lower) {
+int64_t smig_mongo_channel_native(const smig_error_t *lower) {
   bson_iter_t iter;
   if (lower->code != SMIG_FOREIGN || detail_is(lower, "category", "network")) return 0;
   return detail(lower, "native", &iter) ? bson_iter_as_int64(&iter) : 0;
 }
 
-bool smig_mongo_ledger_unclear(const smig_error_t *lower) {
+bool smig_mongo_channel_unclear(const smig_error_t *lower) {
   if (lower->code != SMIG_FOREIGN) return false; /* the guard is shut, or the server will never do */
   return detail_true(lower, "outcome_unknown") || detail_true(lower, "retryable") ||
          detail_is(lower, "category", "network") || detail_is(lower, "category", "timeout");
 }
 
-void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_error_t *lower, smig_error_t *error) {
+void smig_mongo_channel_fail(const smig_mongo_channel_t *channel, const char *what, smig_error_t *lower,
+                             smig_error_t *error) {
   /* Within a transaction the server's own error says what is to be done. */
-  if (lower->code != SMIG_FOREIGN || self->transaction) {
+  if (lower->code != SMIG_FOREIGN || channel->transaction) {
     smig_error_move(error, lower);
     return;
   }
   bool unreached =
       strcmp(lower->name, "ServerSelectionTimeout") == 0 || strcmp(lower->name, "AuthenticationFailed") == 0;
   smig_error_set(error, unreached ? SMIG_CONNECTION_FAILED : SMIG_LEDGER_IO, "cannot %s %s at %s: %s", what,
-                 self->base.place, smig_mongo_connection_hosts(self->connection), lower->message);
+                 channel->place, smig_mongo_connection_hosts(channel->connection), lower->message);
   bson_t *details = smig_error_details(error), cause;
   if (details) {
-    BSON_APPEND_UTF8(details, "place", self->base.place);
+    BSON_APPEND_UTF8(details, "place", channel->place);
     BSON_APPEND_BOOL(details, "outcome_unknown", detail_true(lower, "outcome_unknown"));
     BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &cause);
     BSON_APPEND_UTF8(&cause, "code", lower->name);
@@ -156,24 +158,15 @@ void smig_mongo_ledger_fail(smig_mongo_ledger_t *self, const char *what, smig_er
   smig_error_release(lower);
 }
 
-smig_mongo_ledger_patience_t smig_mongo_ledger_patience(const smig_mongo_ledger_t *self) {
-  int64_t time_ms = smig_mongo_connection_time_left(self->connection, self->patience_ms);
-  return (smig_mongo_ledger_patience_t){.until_boot_ms = self->transaction ? 0 : smig_clock_boot_ms() + time_ms,
-                                        .pause_ms = PAUSE_FIRST_MS};
+smig_mongo_patience_t smig_mongo_channel_patience(const smig_mongo_channel_t *channel) {
+  int64_t time_ms = smig_mongo_connection_time_left(channel->connection, channel->patience_ms);
+  return (smig_mongo_patience_t){.until_boot_ms = channel->transaction ? 0 : smig_clock_boot_ms() + time_ms,
+                                 .pause_ms = PAUSE_FIRST_MS};
 }
 
-bool smig_mongo_ledger_again(smig_mongo_ledger_patience_t *patience) {
+bool smig_mongo_channel_again(smig_mongo_patience_t *patience) {
   if (smig_clock_boot_ms() + patience->pause_ms >= patience->until_boot_ms) return false;
   smig_clock_sleep_ms(patience->pause_ms);
   patience->pause_ms = patience->pause_ms * 2 < PAUSE_LAST_MS ? patience->pause_ms * 2 : PAUSE_LAST_MS;
   return true;
-}
-
-void smig_mongo_ledger_clock(smig_mongo_ledger_t *self, int64_t server_wall_ms) {
-  self->clock_known = true;
-  self->clock_offset_ms = server_wall_ms - smig_clock_boot_ms();
-}
-
-void smig_mongo_ledger_now(const smig_mongo_ledger_t *self, char out[SMIG_ISO_SIZE]) {
-  smig_clock_iso(self->clock_known ? smig_clock_boot_ms() + self->clock_offset_ms : smig_clock_wall_ms(), out);
 }

@@ -1,25 +1,41 @@
 /*
  * Who is signed in, and what they may see: a server shows an empty list and says ok to a kill that does nothing when
- * rights are missing. See mongo_ledger_internal.h.
+ * rights are missing. See mongo_commands.h.
  */
-#include "mongo_ledger_internal.h"
+#include "mongo_commands.h"
 
-static bool connection_status(smig_mongo_ledger_t *self, const char *run_id, bool privileges, bson_t *reply,
+void smig_mongo_commands_release(smig_mongo_commands_t *self) {
+  bson_free(self->user);
+  bson_free(self->former_user);
+  self->user = self->former_user = NULL;
+}
+
+void smig_mongo_commands_remember(smig_mongo_commands_t *self, const smig_ledger_state_t *locked) {
+  bson_iter_t iter, user;
+  bson_free(self->former_user);
+  self->former_user = NULL;
+  if (bson_iter_init(&iter, &locked->data) && bson_iter_find_descendant(&iter, "leftovers.user", &user) &&
+      BSON_ITER_HOLDS_UTF8(&user))
+    self->former_user = bson_strdup(bson_iter_utf8(&user, NULL));
+}
+
+static bool connection_status(smig_mongo_commands_t *self, const char *run_id, bool privileges, bson_t *reply,
                               smig_error_t *lower) {
-  smig_mongo_ledger_patience_t patience = smig_mongo_ledger_patience(self);
+  smig_mongo_patience_t patience = smig_mongo_channel_patience(self->channel);
   for (;;) {
     bson_t command = BSON_INITIALIZER;
     BCON_APPEND(&command, "connectionStatus", BCON_INT32(1), "showPrivileges", BCON_BOOL(privileges));
-    bool ok = smig_mongo_ledger_command(self, SMIG_MONGO_LEDGER_PLAIN, "admin", &command, run_id, reply, lower);
+    bool ok =
+        smig_mongo_channel_command(self->channel, SMIG_MONGO_CHANNEL_PLAIN, "admin", &command, run_id, reply, lower);
     bson_destroy(&command);
     /* The driver does not send it again by itself. */
-    if (ok || !smig_mongo_ledger_unclear(lower) || !smig_mongo_ledger_again(&patience)) return ok;
+    if (ok || !smig_mongo_channel_unclear(lower) || !smig_mongo_channel_again(&patience)) return ok;
     bson_destroy(reply);
     smig_error_release(lower);
   }
 }
 
-bool smig_mongo_ledger_user(smig_mongo_ledger_t *self, const char *run_id, const char **user, smig_error_t *lower) {
+bool smig_mongo_commands_user(smig_mongo_commands_t *self, const char *run_id, const char **user, smig_error_t *lower) {
   bson_t reply;
   bson_iter_t iter, users, list, item;
   bool ok = true;
@@ -53,7 +69,7 @@ static bool holds(const bson_iter_t *privilege, const char *action) {
   return false;
 }
 
-bool smig_mongo_ledger_sees_all(smig_mongo_ledger_t *self, const char *run_id, bool *sees_all, smig_error_t *lower) {
+bool smig_mongo_commands_see_all(smig_mongo_commands_t *self, const char *run_id, bool *see_all, smig_error_t *lower) {
   bson_t reply;
   bson_iter_t iter, privileges, list;
   bool sees = false, ends = false;
@@ -66,7 +82,7 @@ bool smig_mongo_ledger_sees_all(smig_mongo_ledger_t *self, const char *run_id, b
       ends = ends || holds(&list, "killAnySession") || holds(&list, "anyAction");
     }
   }
-  *sees_all = sees && ends;
+  *see_all = sees && ends;
   bson_destroy(&reply);
   return ok;
 }
