@@ -13,8 +13,8 @@ describe("#slow the rock", function()
   setup(function()
     folder = os.tmpname()
     os.remove(folder)
-    local result = shell([[mkdir -p "$1/clone"; git ls-files -co --exclude-standard -z | tar -c --null -T - | tar -x -C "$1/clone"]],
-      folder)
+    local result = shell([[mkdir -p "$1/clone"
+      git ls-files -co --exclude-standard -z | tar -c --null -T - | tar -x -C "$1/clone"]], folder)
     assert(result.status == 0, result.err)
   end)
 

@@ -43,7 +43,8 @@ local function environment(changes)
   return list
 end
 
--- What no output of the binary may show: passwords of the URIs it is given, and AWS's secrets. Shorter ones are words as any other.
+-- What no output of the binary may show: passwords of the URIs it is given, and AWS's secrets. What is shorter is a word as any
+-- other.
 local function secrets_of(argv, env)
   local found = {}
   local function learn(text)
