@@ -13,11 +13,8 @@ smig_need(mongoc-1.0 libmongoc-dev 1.23)
 smig_need(OpenSSL libssl-dev)
 smig_need(EXPAT libexpat1-dev)
 smig_need(Threads libc6-dev)
-smig_need(EXPAT libexpat1-dev)
 
-# libcurl's headers alone: the library is opened at run time (engine/s3/curl_table.h).
-find_path(SMIG_CURL_INCLUDE curl/curl.h)
-# Only the headers of libcurl: the library is opened when a program uses S3, and nothing links it.
+# libcurl's headers alone: the library is opened when a program uses S3 (engine/s3/curl_table.h), and nothing links it.
 find_path(SMIG_CURL_INCLUDE curl/curl.h)
 find_path(SMIG_LUA_INCLUDE lua.h PATH_SUFFIXES lua5.4)
 find_library(SMIG_LUA_LIBRARY NAMES lua5.4 lua)

@@ -1,4 +1,4 @@
--- The C library without Lua: spec/embed/main.c, built against what is installed.
+-- The C library without Lua: spec/embed/main.c, also built against what is installed, by the commands of the README.
 local build = require "spec.support.build"
 local process = require "spec.support.process"
 local server = require "spec.support.server"
@@ -8,6 +8,23 @@ describe("the C library", function()
     local database = server.database()
     local result = process.run { build.dev.folder .. "/tests/embed", database,
       env = { SMARTMIGRATION_TEST_MONGO_URI = server.uri } }
+    assert.are.equal(0, result.status, result.out .. result.err)
+    assert.are.equal(1, server.open(database):collection("things"):count { name = "Ada" })
+  end)
+
+  it("is installed and linked as the README says", function()
+    local readme <close> = assert(io.open "README.md")
+    local install, compile = readme:read("a"):match "make build && (cmake %-%-install build/release [^\n]*)\n(cc main%.c [^\n]*)\n"
+    local folder = os.tmpname()
+    os.remove(folder)
+    local removing <close> = setmetatable({}, { __close = function() os.execute("rm -rf '" .. folder .. "'") end })
+    -- A library under a sanitizer wants its program so, too.
+    local script = install:gsub("build/release", build.dev.folder) .. [[; cd "$PREFIX"; cp "$ROOT/spec/embed/main.c" .
+      case $(ldd lib/libsmartmigration.so) in *libasan*) flags=-fsanitize=address,undefined ;; *libtsan*) flags=-fsanitize=thread ;; esac
+      ]] .. compile .. [[ $flags -Wl,-rpath,"$PREFIX/lib" -o program; exec ./program "$DATABASE"]]
+    local database = server.database()
+    local result = process.run { "sh", "-ec", script, env = { PREFIX = folder, ROOT = build.root, DATABASE = database, flags = "",
+      LD_PRELOAD = false, SMARTMIGRATION_TEST_MONGO_URI = server.uri } }
     assert.are.equal(0, result.status, result.out .. result.err)
     assert.are.equal(1, server.open(database):collection("things"):count { name = "Ada" })
   end)

@@ -93,6 +93,39 @@ describe("#slow a replica set of three", function()
     end)
   end
 
+  for _, options in ipairs { "retryWrites=true", "retryWrites=false" } do
+    it("whose primary steps down in the middle of a bulk loses and repeats none of it, or says so; " .. options, function()
+      -- Each statement takes a moment, so that one command is under way for seconds.
+      local p <close> = project.new({ ["1.lua"] = project.step("bulk", "1.0.0", "1.1.0", ([[
+        local models = {}
+        for i = 1, %d do
+          models[i] = { update_one = { filter = { _id = i, ["$where"] = "sleep(5) || true" }, update = { ["$inc"] = { n = 1 } } } }
+        end
+        local result = ctx.mongo:collection("things"):bulk_write(models)
+        assert(result.modified_count == #models, "modified " .. result.modified_count)]]):format(DOCUMENTS)) }, { uri = own.uri })
+      local things, rows = p.db:collection "things", {}
+      for i = 1, DOCUMENTS do rows[i] = { _id = i, n = 0 } end
+      things:insert_many(rows)
+      p.uri = with(own.uri, options)
+      local child <close> = p:start { "run" }
+      wait_for("the bulk to be on its way", function() return things:find_one { _id = 30, n = 1 } end)
+      assert.are.equal(0, things:find_one({ _id = DOCUMENTS }).n, "the bulk was over before the primary stepped down")
+      step_down()
+      local result = project.parse(child:wait(60000))
+      local context = result.out .. result.err
+      assert.are.equal(0, things:count { n = { ["$gt"] = 1 } }, "statements that were done twice: " .. context)
+      if options == "retryWrites=true" then
+        assert.are.equal(0, result.status, context)
+        assert.are.equal(DOCUMENTS, things:count { n = 1 }, context)
+      else
+        assert.are.equal("STEP_FAILED", result.json.error.code, context)
+        assert.are.equal("1.0.0", p:ledger().currentVersion)
+        assert.are.equal("failed", p:ledger().steps.bulk.status)
+        assert.is_true(things:count { n = 0 } > 0, "the bulk was through before the primary stepped down")
+      end
+    end)
+  end
+
   -- For each member: its host, whether it is the primary, and the database there, asked directly.
   local function members(name)
     local list, hello = {}, admin:run_command("hello")

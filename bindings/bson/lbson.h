@@ -42,12 +42,8 @@ lbson_buffer_t *lbson_push_buffer(lua_State *L);
 bool lbson_encode(lua_State *L, lbson_buffer_t *buffer, int idx, lbson_role_t role, const char *what, bson_t *document);
 /* Appends the value at idx under key; `where` is the path for errors. */
 void lbson_append(lua_State *L, int idx, bson_t *to, const char *key, size_t key_length, const char *where);
-/* Whether the value at idx is a document or array view, or can be encoded as a document (a table). */
-bool lbson_is_document(lua_State *L, int idx);
 /* If the value at idx is a bson.objectid, copies it. */
 bool lbson_test_oid(lua_State *L, int idx, bson_oid_t *oid);
-/* Pushes a bson.objectid. */
-void lbson_push_oid(lua_State *L, const bson_oid_t *oid);
 /* Pushes a bson.date. */
 void lbson_push_date(lua_State *L, int64_t ms);
 /* "2024-01-31T10:00:00.123Z", the fraction optional, the zone Z or ±hh:mm. The text ends with NUL. */

@@ -140,7 +140,3 @@ void lbson_append(lua_State *L, int idx, bson_t *to, const char *key, size_t key
   kit_box_free(writer.box);
   lua_pop(L, 1);
 }
-
-bool lbson_is_document(lua_State *L, int idx) {
-  return lua_type(L, idx) == LUA_TTABLE || lbson_test_view(L, idx) != NULL;
-}

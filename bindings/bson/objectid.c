@@ -1,12 +1,12 @@
 /*
  * bson.objectid.
- * Users: the BSON binding; the others through lbson_push_oid and lbson_test_oid.
+ * Users: the BSON binding; the others through lbson_test_oid.
  */
 #include "lbson_internal.h"
 
 #include <string.h>
 
-void lbson_push_oid(lua_State *L, const bson_oid_t *oid) {
+static void push_oid(lua_State *L, const bson_oid_t *oid) {
   lbson_new_scalar(L, BSON_TYPE_OID, oid->bytes, sizeof oid->bytes);
 }
 
@@ -51,7 +51,7 @@ static int new_objectid(lua_State *L) {
     }
     bson_oid_init_from_string(&oid, hex);
   }
-  lbson_push_oid(L, &oid);
+  push_oid(L, &oid);
   return 1;
 }
 

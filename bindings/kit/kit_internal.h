@@ -21,10 +21,6 @@ extern const luaL_Reg kit_error_methods[];
 
 /* If the function is a method of the handle at 1, pushes its name (above what it took to find it). */
 bool kit_push_method_name(lua_State *L, int function_idx);
-/* Pushes the traceback of L from `level` on, without frames that are ours or the standard library's raising functions. */
-void kit_push_traceback(lua_State *L, int level);
-/* Pushes "file:line" of the first frame from `level` on that is a script's; nil when there is none. */
-void kit_push_where(lua_State *L, int level);
 /* Gives the error object at idx its `traceback` and `where`, unless it has them. */
 void kit_attach_traceback(lua_State *L, int idx, int level);
 

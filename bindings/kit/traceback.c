@@ -34,7 +34,8 @@ static bool keep_line(const char *line, size_t length) {
   return true;
 }
 
-void kit_push_traceback(lua_State *L, int level) {
+/* Pushes the traceback of L from `level` on, without frames that are ours or the standard library's raising functions. */
+static void push_traceback(lua_State *L, int level) {
   luaL_traceback(L, L, NULL, level);
   size_t length;
   const char *line = lua_tolstring(L, -1, &length);
@@ -55,7 +56,8 @@ void kit_push_traceback(lua_State *L, int level) {
   lua_remove(L, -2);
 }
 
-void kit_push_where(lua_State *L, int level) {
+/* Pushes "file:line" of the first frame from `level` on that is a script's; nil when there is none. */
+static void push_where(lua_State *L, int level) {
   lua_Debug frame;
   for (; lua_getstack(L, level, &frame); level++) {
     lua_getinfo(L, "Sl", &frame);
@@ -72,9 +74,9 @@ void kit_attach_traceback(lua_State *L, int idx, int level) {
   idx = lua_absindex(L, idx);
   lua_getiuservalue(L, idx, 1);
   if (lua_getfield(L, -1, "traceback") == LUA_TNIL) {
-    kit_push_traceback(L, level);
+    push_traceback(L, level);
     lua_setfield(L, -3, "traceback");
-    kit_push_where(L, level);
+    push_where(L, level);
     lua_setfield(L, -3, "where");
   }
   lua_pop(L, 2);

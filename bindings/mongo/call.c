@@ -143,7 +143,8 @@ int lmongo_call_failed_partly(lua_State *L, lmongo_call_t *call, const bson_erro
   return kit_raise(L, &error);
 }
 
-bool lmongo_reply_failed(const bson_t *reply, bson_error_t *error) {
+/* Whether the reply holds write errors or a write concern error; *error is set then. */
+static bool reply_failed(const bson_t *reply, bson_error_t *error) {
   bson_iter_t iter, code, text;
   uint32_t domain = MONGOC_ERROR_SERVER;
   bool found = bson_iter_init(&iter, reply) && bson_iter_find_descendant(&iter, "writeErrors.0", &code);
@@ -181,7 +182,7 @@ bool lmongo_try(lmongo_call_t *call, lmongo_call_kind_t kind, const char *databa
   }
   bool modifies = kind == LMONGO_WRITE && bson_has_field(&call->command, "findAndModify");
   lmongo_tell(call->scope, modifies ? reply : NULL);
-  return done && !lmongo_reply_failed(reply, cause);
+  return done && !reply_failed(reply, cause);
 }
 
 const bson_t *lmongo_run(lua_State *L, lmongo_call_t *call, lmongo_call_kind_t kind, const char *database) {

@@ -72,7 +72,7 @@ static int client_tostring(lua_State *L) {
   return 1;
 }
 
-void lmongo_new_client_class(lua_State *L) {
+static void new_client_class(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"database", client_database}, {"watch", lmongo_watch}, {"close", client_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__close", client_close}, {"__tostring", client_tostring}, {NULL, NULL}};
@@ -81,7 +81,7 @@ void lmongo_new_client_class(lua_State *L) {
 
 void lmongo_new_classes(lua_State *L) {
   lmongo_new_scope_class(L);
-  lmongo_new_client_class(L);
+  new_client_class(L);
   lmongo_new_database_class(L);
   lmongo_new_collection_class(L);
   lmongo_new_cursor_class(L);

@@ -24,7 +24,6 @@
 
 /* Each makes the metatable of one kind of handle. */
 void lmongo_new_scope_class(lua_State *L);
-void lmongo_new_client_class(lua_State *L);
 void lmongo_new_database_class(lua_State *L);
 void lmongo_new_collection_class(lua_State *L);
 void lmongo_new_cursor_class(lua_State *L);
@@ -214,8 +213,6 @@ void lmongo_call_end(lmongo_call_t *call);
 int lmongo_call_failed(lua_State *L, lmongo_call_t *call, const bson_error_t *cause);
 /* The same, of an operation that was done in part: `partial` is destroyed. */
 int lmongo_call_failed_partly(lua_State *L, lmongo_call_t *call, const bson_error_t *cause, bson_t *partial);
-/* Whether the reply holds write errors or a write concern error; *error is set then. */
-bool lmongo_reply_failed(const bson_t *reply, bson_error_t *error);
 
 /* ----------------------------------------------------------------- results */
 

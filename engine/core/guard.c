@@ -124,6 +124,14 @@ void smig_guard_limit_stop(smig_guard_t *guard, int64_t stop_timeout_ms) {
   atomic_store_explicit(&guard->stop_timeout_ms, stop_timeout_ms, memory_order_relaxed);
 }
 
+int64_t smig_guard_time_left_ms(const smig_guard_t *guard, int64_t wanted_ms) {
+  int64_t timeout = atomic_load_explicit(&guard->stop_timeout_ms, memory_order_relaxed);
+  if (timeout > INT64_MAX / 2 || !smig_guard_asked_to_stop(guard)) return wanted_ms;
+  int64_t left = atomic_load(&guard->stop_asked_boot_ms) + timeout + SMIG_GUARD_END_MS - smig_clock_boot_ms();
+  if (left < 0) left = 0;
+  return left < wanted_ms ? left : wanted_ms;
+}
+
 bool smig_guard_shut_overdue(smig_guard_t *guard) {
   if (atomic_load(&guard->state) != SMIG_GUARD_OPEN || !stop_overdue(guard)) return false;
   smig_error_t reason = SMIG_ERROR_INIT;

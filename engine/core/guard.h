@@ -13,6 +13,8 @@
 
 #include <stdatomic.h>
 
+enum { SMIG_GUARD_END_MS = 3000 };
+
 typedef enum smig_guard_state {
   SMIG_GUARD_OPEN,        /* work */
   SMIG_GUARD_LOST,        /* the lock is lost: nothing more may be sent, nothing is stamped */
@@ -45,6 +47,11 @@ void smig_guard_extend(smig_guard_t *guard, int64_t deadline_boot_ms);
 void smig_guard_limit_stop(smig_guard_t *guard, int64_t stop_timeout_ms);
 /* Heartbeat: shuts the guard, INTERRUPTED, when that time is over; true: now. */
 bool smig_guard_shut_overdue(smig_guard_t *guard);
+/*
+ * What is left of `wanted_ms` for writing down how a run ended: all of it, unless it was asked to stop; then no more than until
+ * SMIG_GUARD_END_MS after the time it had to stop in, 0 when that is over.
+ */
+int64_t smig_guard_time_left_ms(const smig_guard_t *guard, int64_t wanted_ms);
 /*
  * Heartbeat: shuts the guard; `reason` is moved into it. An interrupted run may still lose its lock; any other call on a
  * guard that is shut only releases `reason`.

@@ -159,8 +159,8 @@ void smig_mongo_channel_fail(const smig_mongo_channel_t *channel, const char *wh
 }
 
 smig_mongo_patience_t smig_mongo_channel_patience(const smig_mongo_channel_t *channel) {
-  return (smig_mongo_patience_t){.until_boot_ms =
-                                     channel->transaction ? 0 : smig_clock_boot_ms() + channel->patience_ms,
+  int64_t time_ms = smig_mongo_connection_time_left(channel->connection, channel->patience_ms);
+  return (smig_mongo_patience_t){.until_boot_ms = channel->transaction ? 0 : smig_clock_boot_ms() + time_ms,
                                  .pause_ms = PAUSE_FIRST_MS};
 }
 

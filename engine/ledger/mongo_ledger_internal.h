@@ -69,8 +69,6 @@ bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lea
                               bool *matched, bool *resent, smig_error_t *lower);
 /* Says in details.outcome_unknown that an earlier try may have happened. NULL is fine. */
 void smig_mongo_ledger_set_unknown(smig_error_t *error);
-/* {u: …}: a classic update where all paths are paths, else a pipeline. `now` becomes _updatedAt. */
-void smig_mongo_ledger_append_update(const smig_edits_t *edits, const char *now, bson_t *update_statement);
 
 /* --- mongo_ledger_checkpoint.c -------------------------------------------------------------------------------- */
 

@@ -97,7 +97,8 @@ static void append_pipeline(const smig_edits_t *edits, const char *now, bson_t *
   bson_destroy(data);
 }
 
-void smig_mongo_ledger_append_update(const smig_edits_t *edits, const char *now, bson_t *update_statement) {
+/* {u: …}: a classic update where all paths are paths, else a pipeline. `now` becomes _updatedAt. */
+static void append_update(const smig_edits_t *edits, const char *now, bson_t *update_statement) {
   bson_t update;
   if (smig_edits_are_paths(edits)) {
     BSON_APPEND_DOCUMENT_BEGIN(update_statement, "u", &update);
@@ -133,7 +134,7 @@ bool smig_mongo_ledger_update(smig_mongo_ledger_t *self, const smig_lease_t *lea
     BSON_APPEND_DOCUMENT_BEGIN(&statements, "0", &statement);
     BCON_APPEND(&statement, "q", "{", "nameId", BCON_UTF8(self->ledger_id), "data.lock.holder",
                 BCON_UTF8(lease->holder), "}");
-    smig_mongo_ledger_append_update(edits, now, &statement);
+    append_update(edits, now, &statement);
     bson_append_document_end(&statements, &statement);
     bson_append_array_end(&command, &statements);
     bool ok = smig_mongo_channel_command(&self->channel, SMIG_MONGO_CHANNEL_WRITE, self->database, &command,

@@ -21,6 +21,7 @@ enum {
   KNOWN_MS = 100,          /* for how long a primary that was found counts as known */
   STEP_DOWN_MS = 100,      /* a primary that steps down interrupts commands while it still calls itself one */
   CONNECT_SLICE_MS = 1100, /* under a guard; a lost packet is sent again after 1 s */
+  LAST_CALL_MS = 1000,     /* a server that answers must get to hear of the end although its time is over */
 };
 
 struct smig_mongo_connection {
@@ -135,7 +136,7 @@ static void divide_selection(smig_mongo_connection_t *connection) {
 /* Has the client look for a server, slice by slice, until there is one, the time is over or the gate refuses. */
 static bool await(const smig_mongo_connection_t *connection, mongoc_client_t *client, bool writes,
                   const mongoc_read_prefs_t *prefs, bson_error_t *cause) {
-  int64_t end = smig_clock_mono_ms() + connection->select_ms;
+  int64_t end = smig_clock_mono_ms() + smig_mongo_connection_time_left(connection, connection->select_ms);
   for (;;) {
     mongoc_server_description_t *server = mongoc_client_select_server(client, writes, prefs, cause);
     if (server) {
@@ -298,8 +299,14 @@ void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const 
   connection->gate.guard = guard;
 }
 
+int64_t smig_mongo_connection_time_left(const smig_mongo_connection_t *connection, int64_t wanted_ms) {
+  return connection->gate.guard ? smig_guard_time_left_ms(connection->gate.guard, wanted_ms) : wanted_ms;
+}
+
 void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms) {
-  connection->gate.limit_mono_ms = limit_ms > 0 ? smig_clock_mono_ms() + limit_ms : 0;
+  int64_t left = smig_mongo_connection_time_left(connection, limit_ms);
+  if (left < LAST_CALL_MS && left < limit_ms) left = limit_ms < LAST_CALL_MS ? limit_ms : LAST_CALL_MS;
+  connection->gate.limit_mono_ms = limit_ms > 0 ? smig_clock_mono_ms() + left : 0;
   connection->gate.timed_out = false;
 }
 

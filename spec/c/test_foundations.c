@@ -356,6 +356,22 @@ static void an_interrupted_guard_refuses_the_step_alone(void) {
   smig_guard_release(&guard);
 }
 
+static void a_request_to_stop_bounds_what_comes_after_it(void) {
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  smig_guard_limit_stop(&guard, 20000);
+  CHECK(smig_guard_time_left_ms(&guard, 30000) == 30000);
+  smig_guard_ask_to_stop(&guard, 0);
+  CHECK(smig_guard_time_left_ms(&guard, 10000) == 10000);
+  int64_t left = smig_guard_time_left_ms(&guard, 30000);
+  CHECK(left > 20000 && left <= 20000 + SMIG_GUARD_END_MS);
+  atomic_store(&guard.stop_asked_boot_ms, smig_clock_boot_ms() - 20000 - SMIG_GUARD_END_MS);
+  CHECK(smig_guard_time_left_ms(&guard, 10000) == 0);
+  smig_guard_limit_stop(&guard, INT64_MAX); /* no run has begun */
+  CHECK(smig_guard_time_left_ms(&guard, 10000) == 10000);
+  smig_guard_release(&guard);
+}
+
 static void an_interrupted_guard_may_still_lose_the_lock(void) {
   smig_guard_t guard;
   smig_error_t reason = SMIG_ERROR_INIT, error = SMIG_ERROR_INIT;
@@ -469,6 +485,7 @@ int main(void) {
   RUN(a_deadline_never_moves_back);
   RUN(a_lost_guard_refuses_with_its_reason_again_and_again);
   RUN(an_interrupted_guard_refuses_the_step_alone);
+  RUN(a_request_to_stop_bounds_what_comes_after_it);
   RUN(an_interrupted_guard_may_still_lose_the_lock);
   RUN(a_stop_request_ends_looking_at_once);
   RUN(a_request_to_stop_counts_at_safe_points);

@@ -7,6 +7,7 @@
 --   local result = child:wait(10000)
 --   local results = process.race { { "prog", "1" }, { "prog", "2" } }   -- all start at the same moment; results in order
 --
+-- The binary's output is searched for the secrets it was given: one that is shown fails the spec.
 -- stdin stays open until close_stdin(), wait() or the child's end; with `stdin = text` it is written and closed at once.
 -- A child that is closed, collected or left behind by a dead suite gets SIGKILL.
 local system = require "smig_process"
@@ -19,6 +20,7 @@ Child.__index = Child
 local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PIPE = 13, TERM = 15, CONT = 18, STOP = 19 }
 local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
 local DEFAULT_LIMIT = 60000
+local SHORTEST_SECRET = 4 -- engine/core/secrets.c
 
 -- Under a sanitizer the suite's Lua runs with its runtime loaded before it, and without a search for leaks (spec/run).
 -- Another Lua needs that runtime too. The binary has it linked in, and its leaks count.
@@ -39,6 +41,26 @@ local function environment(changes)
     if value then list[#list + 1] = name .. "=" .. tostring(value) end
   end
   return list
+end
+
+-- What no output of the binary may show: passwords of the URIs it is given, and AWS's secrets. What is shorter is a word as any
+-- other.
+local function secrets_of(argv, env)
+  local found = {}
+  local function learn(text)
+    for password in text:gmatch "://[^/@%s:]*:([^/@%s]+)@" do
+      local plain = password:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+      for _, form in ipairs(#plain < SHORTEST_SECRET and {} or { password, plain }) do found[form] = true end
+    end
+  end
+  if not argv[1]:match "smartmigration%-lua$" then return found end
+  for _, word in ipairs(argv) do learn(word) end
+  for _, entry in ipairs(env) do
+    learn(entry)
+    local secret = entry:match "^AWS_SECRET_ACCESS_KEY=(.+)" or entry:match "^AWS_SESSION_TOKEN=(.+)"
+    if secret then found[secret] = true end
+  end
+  return found
 end
 
 -- A gate holds children back just before they become their program, until it is opened.
@@ -71,7 +93,7 @@ function process.start(command)
   local pid, stdin, out, err = system.spawn(argv, env, command.cwd, gate.reading, gate.writing)
   local child = setmetatable({
     pid = pid, stdin = stdin, out_fd = out, err_fd = err, out = "", err = "", limit = command.limit or DEFAULT_LIMIT,
-    command = table.concat(argv, " "), started = system.now_ms(),
+    command = table.concat(argv, " "), started = system.now_ms(), secrets = secrets_of(argv, env),
   }, Child)
   if command.stdin then
     child:write(command.stdin)
@@ -161,6 +183,9 @@ function Child:wait(limit)
     end
   end
   self:close()
+  for secret in pairs(self.secrets) do
+    if (self.out .. self.err):find(secret, 1, true) then error("a secret is shown by " .. self:describe(), 2) end
+  end
   return { status = self.status, signal = self.signal, out = self.out, err = self.err, ms = self.ms }
 end
 
