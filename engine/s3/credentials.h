@@ -22,6 +22,8 @@ void smig_credentials_free(smig_credentials_t *credentials);
  */
 bool smig_credentials_get(smig_credentials_t *credentials, bool anew, const smig_s3_credentials_t **found,
                           smig_error_t *error);
+/* Where the credentials come from, for people ("profile 'deploy'"); NULL: none were fetched yet. Into the provider. */
+const char *smig_credentials_origin(const smig_credentials_t *credentials);
 /* The region of environment or profile; NULL: none is set. Into the provider. */
 const char *smig_credentials_region(smig_credentials_t *credentials);
 

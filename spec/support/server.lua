@@ -42,17 +42,19 @@ function server.clean()
 end
 
 -- Starts a replica set that only this spec knows. Options: members (1), auth (a user `root` with password `root` is made
--- and the URI names it), standalone (no replica set). It ends with the handle or the suite.
+-- and the URI names it), standalone (no replica set), tls (it takes TLS, too: own.ca_file is what to trust). It ends with the handle
+-- or the suite.
 function server.start(options)
   options = options or {}
   local command = { "scripts/with-mongod" }
   for name, value in pairs(options) do
     if name == "members" then table.insert(command, "--members=" .. value)
-    elseif name == "auth" or name == "standalone" then table.insert(command, value and "--" .. name or nil)
+    elseif name == "auth" or name == "standalone" or name == "tls" then table.insert(command, value and "--" .. name or nil)
     else error("unknown option '" .. tostring(name) .. "'", 2) end
   end
-  local own = own_server.start(command, "SMARTMIGRATION_TEST_MONGO_URI", { "SMARTMIGRATION_TEST_MONGO_PIDS" })
-  own.uri = own.told.SMARTMIGRATION_TEST_MONGO_URI
+  local own = own_server.start(command, "SMARTMIGRATION_TEST_MONGO_URI", { "SMARTMIGRATION_TEST_MONGO_PIDS",
+    "SMARTMIGRATION_TEST_MONGO_CA_FILE" })
+  own.uri, own.ca_file = own.told.SMARTMIGRATION_TEST_MONGO_URI, own.told.SMARTMIGRATION_TEST_MONGO_CA_FILE
   for pid in own.told.SMARTMIGRATION_TEST_MONGO_PIDS:gmatch "%d+" do table.insert(own.pids, math.tointeger(tonumber(pid))) end
   return own
 end
