@@ -30,11 +30,11 @@ local function reach(found, admin, facts)
   if answer then
     found:ok("reachable", "%s answers", place)
     return answer
-  elseif failure.code == "AuthenticationFailed" then
+  elseif failure.code == "CONNECTION_FAILED" then -- it answers, and refuses the credentials
     found:ok("reachable", "%s answers", place)
     found:fail("login", failure.message, {
       fix = "correct user, password and authSource of the URI; to give the user the password that the URI has:",
-      paste = { 'db.getSiblingDB("admin").changeUserPassword("USER", passwordPrompt())' } })
+      paste = { rights.shell("admin", { { "updateUser", "USER" }, { "pwd", rights.PROMPT } }) } })
     found:block "nobody is signed in"
   else
     found:fail("reachable", failure.message, {
@@ -129,7 +129,7 @@ local function check_login(found, admin, ledger_collection)
     found:fail("login", "the server wants a user, and the URI names none", {
       fix = "have a user made, and put user and password into the URI (mongodb://USER:PASSWORD@…/?authSource=admin), in a file "
         .. "that --mongo-uri-file names:",
-      paste = { 'db.getSiblingDB("admin").createUser({ user: "USER", pwd: passwordPrompt(), roles: [] })' } })
+      paste = { rights.shell("admin", { { "createUser", "USER" }, { "pwd", rights.PROMPT }, { "roles", bson.array {} } }) } })
     found:block "nobody is signed in"
     return nil
   end
@@ -224,7 +224,8 @@ local function check_access_control(found, auth, facts)
   elseif #far > 0 then
     found:warn("access_control", ("%s lets everybody do everything who can reach it"):format(table.concat(far, ", ")), {
       fix = "make a user, switch on access control (security.authorization: enabled), and put user and password into the URI:",
-      paste = { 'db.getSiblingDB("admin").createUser({ user: "USER", pwd: passwordPrompt(), roles: ["root"] })' } })
+      paste = { rights.shell("admin", { { "createUser", "USER" }, { "pwd", rights.PROMPT },
+        { "roles", bson.array { "root" } } }) } })
   else
     found:ok("access_control", "there is none, but the server is on this machine")
   end

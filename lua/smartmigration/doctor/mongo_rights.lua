@@ -66,8 +66,13 @@ local function privilege(resource, actions)
   return bson.doc { { "resource", bson.doc(resource) }, { "actions", bson.array(actions) } }
 end
 
+-- Stands for a password in a command; mongosh asks for it.
+rights.PROMPT = "passwordPrompt()"
+
+-- A command as one pastes it into mongosh.
 local function shell(database, command)
-  return ("db.getSiblingDB(%s).runCommand(%s)"):format(bson.json(database), bson.json(bson.doc(command)))
+  local text = bson.json(bson.doc(command)):gsub('"passwordPrompt%(%)"', rights.PROMPT)
+  return ("db.getSiblingDB(%s).runCommand(%s)"):format(bson.json(database), text)
 end
 rights.shell = shell
 
