@@ -74,7 +74,7 @@ describe("doctor over MongoDB", function()
     assert.is_truthy(check.finding:find(host, 1, true), check.finding)
     assert.is_truthy(check.fix:find("start MongoDB at " .. host, 1, true), check.fix)
     assert.are.equal("MongoDB cannot be reached", result.check("mongo", "ledger").finding)
-    local text = place:run { "doctor", table.unpack(ask) }
+    local text = place:run { "doctor", env = ask.env, table.unpack(ask) }
     assert.are.equal(1, text.status)
     assert.is_truthy(text.out:find("to mend it: start MongoDB at " .. host, 1, true), text.out)
     assert.is_truthy(text.out:find("\n1 error, 0 warnings.\n", 1, true), text.out)
@@ -343,7 +343,7 @@ describe("doctor on a server with access control", function()
     local p <close> = project.new({ ["1.lua"] = project.step("one", "1.0.0", "1.1.0",
       "ctx.mongo:collection('things'):insert_one {}") }, { uri = own.uri, database = database })
     p.uri = uri_of(name)
-    for _, words in ipairs { { "run" }, { "status" }, { "history" }, { "repair", "--mark-pending", "one" }, { "unlock" },
+    for _, words in ipairs { { "run" }, { "plan" }, { "history" }, { "repair", "--mark-pending", "one" }, { "unlock" },
       { "history", "--prune-older-than", "0" } } do
       local done = p:run(words)
       assert.are.equal(0, done.status, done.out .. done.err)

@@ -413,6 +413,7 @@ SMIG_API bool smig_engine_prune_history(smig_engine_t *engine, int64_t older_tha
  *   {mongo: {place, database, hosts: [string], tls: bool, unchecked: [string] (options that switch off checks of certificates), login:
  *            bool}|null,
  *    s3: {place, bucket, region, tls: bool, best_effort: bool,
+ *         looks: [string] (keys that are read before a bootstrap, beside the ledger's),
  *         credentials: {origin, access_key_id}|{error: {code, message}}}|null,
  *    ledger: {place, backend: "mongo"|"s3", id, lock_ttl_ms: int, scratch (of S3: what the keys of a probe begin with), history (likewise)}}
  */

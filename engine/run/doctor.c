@@ -36,6 +36,24 @@ static void append_credentials(const smig_engine_t *engine, bson_t *s3) {
   smig_error_release(&lower);
 }
 
+/* The keys under which a run looks for its ledger before a bootstrap, beside the ledger's own. */
+static void append_looks(const smig_engine_t *engine, bson_t *s3) {
+  const smig_settings_t *settings = &engine->settings;
+  char *names[] = {bson_strdup_printf(".smartmigration/%s.json", settings->ledger_name),
+                   bson_strdup_printf("%s.json", settings->ledger_name)};
+  bson_t list;
+  char index[] = "0";
+  BSON_APPEND_ARRAY_BEGIN(s3, "looks", &list);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (!settings->ledger_in_s3 || strcmp(names[i], settings->ledger_id) != 0) {
+      BSON_APPEND_UTF8(&list, index, names[i]);
+      index[0]++;
+    }
+    bson_free(names[i]);
+  }
+  bson_append_array_end(s3, &list);
+}
+
 static void append_s3(const smig_engine_t *engine, bson_t *report) {
   bson_t s3;
   const char *bucket = engine->settings.bucket;
@@ -45,6 +63,7 @@ static void append_s3(const smig_engine_t *engine, bson_t *report) {
   BSON_APPEND_UTF8(&s3, "region", smig_s3_region_of(engine->s3, bucket));
   BSON_APPEND_BOOL(&s3, "tls", smig_s3_is_tls(engine->s3));
   BSON_APPEND_BOOL(&s3, "best_effort", engine->settings.s3_best_effort);
+  append_looks(engine, &s3);
   append_credentials(engine, &s3);
   bson_append_document_end(report, &s3);
 }

@@ -30,9 +30,9 @@ local CLOCK = "the lock goes by the store's clock and is in no danger, but S3 re
 
 -- When the store answered, by its own clock; nil: it does not tell.
 local function date_of(answer, failure)
-  local header = answer and answer.headers.date
-  local date = header and require("smartmigration.s3.core").http_date(header) or failure and failure.details.server_date
-  return date and bson.date(date).ms + HALF_A_SECOND_MS
+  local header, told = answer and answer.headers.date, failure and failure.details.server_date
+  local date = header and require("smartmigration.s3.core").http_date(header) or told and bson.date(told)
+  return date and date.ms + HALF_A_SECOND_MS
 end
 
 -- Asks for a listing: the answer or the failure, and what the clocks say.
@@ -143,6 +143,18 @@ local function try_objects(bucket, facts, listable)
   return missing
 end
 
+-- Whether the keys may be read under which a run looks for its ledger before it begins one. Without the right to list, a missing
+-- key is denied, too.
+local function try_looks(bucket, facts, missing)
+  for _, key in ipairs(facts.s3.looks) do
+    local _, failure = try(bucket.head, bucket, key)
+    if is_denied(failure) then
+      missing[#missing + 1] = "s3:GetObject on " .. key
+    end
+  end
+  return missing
+end
+
 local function tell_permissions(found, missing, facts)
   local key = facts.s3.credentials.access_key_id
   if #missing > 0 then
@@ -186,7 +198,8 @@ local function check_writes(found, engine, bucket, facts, listable)
     return found:block "scratch objects may not be written and removed"
   end
   local exclusive = check_conditional_writes(found, engine, facts)
-  tell_permissions(found, exclusive and try_objects(bucket, facts, listable) or {}, facts)
+  local lacking = exclusive and try_objects(bucket, facts, listable) or {}
+  tell_permissions(found, listable and try_looks(bucket, facts, lacking) or lacking, facts)
   if not facts.s3.best_effort then
     found:ok("s3_lock", "exclusive")
   elseif exclusive then
@@ -233,7 +246,10 @@ function s3.check(engine, facts, bucket)
     check_writes(found, engine, bucket, facts, answer ~= nil)
     ledger.check_s3(found, engine, function() return read_ledger(bucket, facts) end)
   elseif reached then
-    for _, check in ipairs { "permissions", "conditional_writes", "s3_lock", "ledger" } do
+    if answer then
+      tell_permissions(found, try_looks(bucket, facts, {}), facts)
+    end
+    for _, check in ipairs { "conditional_writes", "s3_lock", "ledger" } do
       found:skip(check, "the ledger is in MongoDB")
     end
   end

@@ -25,9 +25,14 @@ end
 
 local function document(facts, principal)
   local list = { statement(principal, { "s3:ListBucket" }, { arn(facts, "") }) }
+  local looks = {}
+  for i, key in ipairs(facts.s3.looks) do
+    looks[i] = arn(facts, "/" .. key)
+  end
+  list[2] = statement(principal, { "s3:GetObject" }, looks)
   if facts.ledger.backend == "s3" then
-    list[2] = statement(principal, { "s3:GetObject", "s3:PutObject" }, { arn(facts, "/" .. facts.ledger.id) })
-    list[3] = statement(principal, { "s3:GetObject", "s3:PutObject", "s3:DeleteObject" },
+    list[3] = statement(principal, { "s3:GetObject", "s3:PutObject" }, { arn(facts, "/" .. facts.ledger.id) })
+    list[4] = statement(principal, { "s3:GetObject", "s3:PutObject", "s3:DeleteObject" },
       { arn(facts, "/" .. facts.ledger.scratch .. "*"), arn(facts, "/" .. facts.ledger.history .. "*") })
   end
   return bson.json(bson.doc { { "Version", "2012-10-17" }, { "Statement", bson.array(list) } })
