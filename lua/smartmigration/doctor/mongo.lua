@@ -37,7 +37,7 @@ local function reach(found, admin, facts)
       paste = { rights.shell("admin", { { "updateUser", "USER" }, { "pwd", rights.PROMPT } }) } })
     found:block "nobody is signed in"
   else
-    found:fail("reachable", failure.message, {
+    found:fail("reachable", ("%s does not answer: %s"):format(place, failure.message), {
       fix = ("start MongoDB at %s or let this machine connect to it (its net.bindIp, firewalls), or correct hosts, replicaSet "
         .. "and TLS options of the URI"):format(place) })
     found:block "MongoDB cannot be reached"
