@@ -2,6 +2,7 @@
 -- proxy before it does (spec/support/s3_proxy.lua). 0.0.0.0: see doctor_mongo_spec.lua.
 local doctor = require "spec.support.doctor"
 local json = require "spec.support.json"
+local process = require "spec.support.process"
 local project = require "spec.support.project"
 local s3 = require "spec.support.s3"
 local s3_project = require "spec.support.s3_project"
@@ -84,6 +85,10 @@ describe("doctor over S3", function()
       assert.are.equal(#ALL, #result.checks)
     end
     assert.is_true(client:bucket_exists(bucket))
+    local migration <close> = smartmigration.new { target_version = "1.0.0", ledger = { backend = "mongo" },
+      mongo = { uri = server.uri, database = "app" }, s3 = { endpoint = store.endpoint, bucket = bucket } }
+    local _, refused = pcall(migration.engine.probe, migration.engine)
+    assert.are.equal("LEDGER_BACKEND_MISMATCH", refused.code)
   end)
 
   it("tells credentials that are missing, and those that are refused", function()
@@ -201,6 +206,16 @@ describe("doctor over S3", function()
     assert.are.equal(text, store:get(bucket, key))
     assert.are.equal(0, #proxy:log { method = "PUT", path = "/" .. bucket .. "/" .. key })
     assert.are.same({ key }, store:keys(bucket))
+  end)
+
+  it("quotes the policy for a shell, whatever the ledger is called", function()
+    local proxy <close> = s3_proxy.start()
+    proxy:add { query = "list-type", answer = { status = 403, error = "AccessDenied" } }
+    local id = "it's $(mine).json"
+    local check = doctor.finds(place, words_of(proxy, bucket, { "--ledger-id", id }), "s3", "list", "error")
+    local said = process.run { "sh", "-c", "aws() { shift 7; printf %s \"$1\"; }\n" .. check.paste[1] }
+    local policy = json.plain(said.out)
+    assert.are.equal(("arn:aws:s3:::%s/%s"):format(bucket, id), policy.Statement[3].Resource[1])
   end)
 
   it("warns of a lock that asks for less than the store keeps", function()

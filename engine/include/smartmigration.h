@@ -410,12 +410,12 @@ SMIG_API bool smig_engine_prune_history(smig_engine_t *engine, int64_t older_tha
 /*
  * What is known of the stores without asking them; only credentials for S3 are looked for, where they are kept. For `doctor`. Reads
  * no ledger, takes no lock.
- *   {mongo: {place, database, hosts: [string], tls: bool, unchecked: [string] (options that switch off checks of certificates), login:
- *            bool}|null,
+ *   {mongo: {place, database, hosts: [string], tls: bool, unchecked: [string] (options that switch off checks of certificates)}|null,
  *    s3: {place, bucket, region, tls: bool, best_effort: bool,
  *         looks: [string] (keys that are read before a bootstrap, beside the ledger's),
  *         credentials: {origin, access_key_id}|{error: {code, message}}}|null,
- *    ledger: {place, backend: "mongo"|"s3", id, lock_ttl_ms: int, scratch (of S3: what the keys of a probe begin with), history (likewise)}}
+ *    ledger: {backend: "mongo"|"s3", id, lock_ttl_ms: int, and in S3 scratch, history (what the keys of a probe's and of history's
+ *             objects begin with)}}
  */
 SMIG_API bool smig_engine_stores(smig_engine_t *engine, bson_t *report, smig_error_t *error);
 /*

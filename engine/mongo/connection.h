@@ -34,8 +34,8 @@ const char *smig_mongo_connection_hosts(const smig_mongo_connection_t *connectio
 const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *connection);
 
 /*
- * What the URI asks for, where safety is concerned: {hosts: [string] (of an SRV record its name), tls: bool, unchecked: [string] (options
- * that switch off checks of certificates), login: bool}.
+ * What the URI asks for, where safety is concerned: {hosts: [string] (of an SRV record its name), tls: bool, unchecked: [string]
+ * (options that switch off checks of certificates)}.
  */
 void smig_mongo_connection_append_facts(const smig_mongo_connection_t *connection, bson_t *facts);
 

@@ -207,7 +207,7 @@ static void append_text(bson_t *list, uint32_t *index, const char *text) {
 void smig_mongo_uri_append_facts(const mongoc_uri_t *uri, bson_t *facts) {
   static const char *const unchecked[] = {MONGOC_URI_TLSINSECURE, MONGOC_URI_TLSALLOWINVALIDCERTIFICATES,
                                           MONGOC_URI_TLSALLOWINVALIDHOSTNAMES};
-  const char *srv = mongoc_uri_get_srv_hostname(uri), *mechanism = mongoc_uri_get_auth_mechanism(uri);
+  const char *srv = mongoc_uri_get_srv_hostname(uri);
   bson_t list;
   uint32_t index = 0;
   BSON_APPEND_ARRAY_BEGIN(facts, "hosts", &list);
@@ -221,5 +221,4 @@ void smig_mongo_uri_append_facts(const mongoc_uri_t *uri, bson_t *facts) {
   for (size_t i = 0; i < sizeof unchecked / sizeof *unchecked; i++)
     if (mongoc_uri_get_option_as_bool(uri, unchecked[i], false)) append_text(&list, &index, unchecked[i]);
   bson_append_array_end(facts, &list);
-  BSON_APPEND_BOOL(facts, "login", mongoc_uri_get_username(uri) || mechanism);
 }

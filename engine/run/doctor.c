@@ -72,7 +72,6 @@ static void append_ledger(const smig_engine_t *engine, bson_t *report) {
   const smig_settings_t *settings = &engine->settings;
   bson_t ledger;
   BSON_APPEND_DOCUMENT_BEGIN(report, "ledger", &ledger);
-  BSON_APPEND_UTF8(&ledger, "place", engine->ledger->place);
   BSON_APPEND_UTF8(&ledger, "backend", settings->ledger_in_s3 ? "s3" : "mongo");
   BSON_APPEND_UTF8(&ledger, "id", settings->ledger_id);
   BSON_APPEND_INT64(&ledger, "lock_ttl_ms", settings->lock_ttl_ms);

@@ -140,7 +140,7 @@ end
 local function has_unique_index(collection)
   for _, index in ipairs(try(function() return collection:list_indexes():all() end) or {}) do
     local keys = bson.to_table(index.key)
-    if index.unique and keys.nameId and next(keys, next(keys)) == nil then
+    if index.unique and not index.partialFilterExpression and keys.nameId and next(keys, next(keys)) == nil then
       return true
     end
   end

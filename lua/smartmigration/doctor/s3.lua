@@ -19,8 +19,9 @@ local ORDER = {
 }
 local BAD_KEYS = { InvalidAccessKeyId = true, SignatureDoesNotMatch = true, ExpiredToken = true, InvalidToken = true }
 
+-- Whether a right is missing; a 403 says other things, too.
 local function is_denied(failure)
-  return failure ~= nil and failure.status == 403
+  return failure ~= nil and failure.status == 403 and not BAD_KEYS[failure.code] and failure.code ~= "RequestTimeTooSkewed"
 end
 
 -- ------------------------------------------------------------ one question first
@@ -77,7 +78,7 @@ local function reach(found, bucket, facts)
     return false
   end
   found:ok("reachable", "%s answers", place)
-  local denied = is_denied(failure) and not BAD_KEYS[failure.code]
+  local denied = is_denied(failure)
   if failure and not denied then
     refuse(found, failure, facts)
     return false

@@ -51,7 +51,8 @@ function policy.way_out(facts)
     return { fix = ("attach this policy to the user or role of access key %s; what the steps need comes on top:"):format(key),
       paste = { document(facts) } }
   end
-  local words = ("put-bucket-policy --bucket %s --policy '%s'"):format(facts.s3.bucket, document(facts, key))
+  local words = ("put-bucket-policy --bucket %s --policy '%s'"):format(facts.s3.bucket,
+    document(facts, key):gsub("'", [['\'']]))
   return { fix = "let the owner of the bucket give it this policy (it takes the place of the one that is there: take over what "
     .. "that says); what the steps need comes on top:", paste = { policy.command(facts, words) } }
 end
