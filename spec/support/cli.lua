@@ -33,7 +33,7 @@ end
 
 function Place:command(words)
   local command = { cli.binary, table.unpack(words) }
-  command.cwd, command.stdin, command.limit = self.folder, words.stdin or "", words.limit
+  command.cwd, command.stdin, command.limit, command.leaks = self.folder, words.stdin or "", words.limit, words.leaks
   command.env = { NO_COLOR = false }
   for name, value in pairs(self.env) do
     command.env[name] = value
