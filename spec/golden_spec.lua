@@ -44,7 +44,7 @@ end
 local function normal(text, here)
   for _, pair in ipairs {
     { "%x+@[%w._-]+/[%w/-]+", "HOLDER" },
-    { ("%x"):rep(32), "RUN" }, { "sha256:%x+", "sha256:DIGEST" },
+    { "sha256:%x+", "sha256:DIGEST" }, { ("%x"):rep(40), "COMMIT" }, { ("%x"):rep(32), "RUN" },
     { "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME" },
     { literally(here.database), "app" }, { literally(here.folder), "FOLDER" },
     { "%f[%d]%d+ ms", "N ms" }, { "%f[%d]%d+%.%d s%f[%W]", "N ms" },
