@@ -12,7 +12,7 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-enum { RACES = 3, RACERS = 16, RACE_TRIES = 5, TURN_MS = 1000 };
+enum { RACES = 10, RACERS = 16, RACE_TRIES = 5, TURN_MS = 1000 };
 
 typedef struct probe {
   smig_s3_t *client;
