@@ -90,6 +90,8 @@ static void put_own(const smig_s3_exchange_t *exchange, smig_s3_fields_t *header
   const smig_s3_request_t *request = &exchange->request;
   const smig_s3_config_t *config = &exchange->client->config;
   if (request->bucket) put(headers, "x-amz-expected-bucket-owner", config->expected_bucket_owner);
+  if (smig_s3_fields_get(&request->headers, "x-amz-copy-source"))
+    put(headers, "x-amz-source-expected-bucket-owner", config->expected_bucket_owner);
   if (request->creates_object && !smig_s3_fields_get(&request->headers, "x-amz-server-side-encryption")) {
     put(headers, "x-amz-server-side-encryption", config->sse);
     put(headers, "x-amz-server-side-encryption-aws-kms-key-id", config->sse_kms_key_id);
