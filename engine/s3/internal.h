@@ -90,7 +90,7 @@ struct smig_s3 {
   smig_s3_fields_t bucket_regions; /* found out: bucket, region */
   smig_credentials_t *credentials;
   smig_s3_signing_key_t signing_key; /* the last one */
-  int64_t clock_offset_ms; /* the server's time less ours, once it called ours wrong */
+  int64_t clock_offset_ms;           /* the server's time less ours, once it called ours wrong */
   const struct smig_guard *guard;
   int64_t limit_ms;
   int stall_s;
@@ -138,7 +138,8 @@ struct smig_s3_exchange {
   /* Its tries. */
   int tries; /* since the last progress */
   bool clock_set, credentials_renewed, region_changed;
-  bool wants_new_credentials;            /* the next try's */
+  bool wants_new_credentials;            /* the next try's, unless others have fetched them meanwhile */
+  uint64_t credentials_fetch;            /* which fetch's the last try was signed with */
   int64_t due_mono_ms, deadline_mono_ms; /* INT64_MAX: none */
   bool maybe_done;                       /* a try may have done what it should, without our being told */
 
