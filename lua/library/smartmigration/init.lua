@@ -255,7 +255,9 @@ function migration:repair(options) end
 --- Raises `LEDGER_ELSEWHERE`.
 --- Raises `LOCK_TIMEOUT`.
 --- ```lua
---- migration:import_ledger { from = "migrate-mongo", map = { ["20200101000000-a.js"] = "lowercase-emails" } }
+--- migration:import_ledger {
+---   from = "migrate-mongo", map = { ["20200101000000-a.js"] = "lowercase-emails" },
+--- }
 --- ```
 ---@param options smartmigration.import_ledger_options
 ---@return table # `version`, `imported`, `pending`, `source`, `files`
