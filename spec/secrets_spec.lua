@@ -259,7 +259,7 @@ describe("planted secrets", function()
         io.stderr:write(text, "\n")
         ctx.mongo:collection("SmartdataEasyStore"):insert_one { nameId = "x", text = text }
       end }]])
-      local result = here:run { "run" }
+      local result = here:run { "run", leaks = true }
       assert.are.equal(0, result.status, result.err)
       assert.is_truthy(leak(result.err, PASSWORD), form .. ": " .. result.err)
       assert.is_truthy(leak(ledger(), PASSWORD), form .. ": " .. ledger())

@@ -192,6 +192,7 @@ bool smig_s3_is_tls(const smig_s3_t *client) {
 
 void smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard) {
   client->guard = guard;
+  smig_credentials_set_guard(client->credentials, guard);
 }
 
 void smig_s3_limit(smig_s3_t *client, int64_t limit_ms) {

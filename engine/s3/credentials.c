@@ -10,6 +10,8 @@ enum { REFRESH_BEFORE_MS = 5 * 60 * 1000 };
 
 struct smig_credentials {
   const smig_s3_config_t *config;
+  const struct smig_guard *guard;
+  uint64_t fetches;
   bool has_keys;
   smig_keys_t keys;
   char *origin;               /* where the keys come from, for people; NULL: there are none yet */
@@ -41,6 +43,14 @@ void smig_credentials_free(smig_credentials_t *self) {
   bson_free(self->origin);
   bson_free(self->region);
   bson_free(self);
+}
+
+void smig_credentials_set_guard(smig_credentials_t *self, const struct smig_guard *guard) {
+  self->guard = guard;
+}
+
+uint64_t smig_credentials_fetches(const smig_credentials_t *self) {
+  return self->fetches;
 }
 
 static const char *profile_name(const smig_credentials_t *self) {
@@ -120,7 +130,7 @@ static smig_search_t search(const smig_credentials_t *self, const smig_source_op
   if (found == SMIG_SEARCH_NOTHING) {
     *origin = "the instance's metadata";
     smig_error_t why = SMIG_ERROR_INIT;
-    found = smig_credentials_instance(keys, &why);
+    found = smig_credentials_instance(options, keys, &why);
     if (found == SMIG_SEARCH_NOTHING)
       say_not_found(profile_name(self), why.message, error);
     else if (found == SMIG_SEARCH_FAILED)
@@ -138,6 +148,7 @@ static bool look(smig_credentials_t *self, int64_t now_wall_ms, smig_keys_t *key
   smig_source_options_t options = {
       .region = region ? region : "us-east-1",
       .ca_file = config->ca_file ? config->ca_file : smig_environment("AWS_CA_BUNDLE"),
+      .guard = self->guard,
   };
   if (search(self, &options, keys, origin, error) != SMIG_SEARCH_FOUND) return false;
   if (keys->expires_wall_ms == 0 || keys->expires_wall_ms > now_wall_ms) return true;
@@ -172,6 +183,7 @@ bool smig_credentials_get(smig_credentials_t *self, bool anew, const smig_s3_cre
   if (!valid || (expires && now_wall_ms >= self->refresh_wall_ms)) {
     smig_keys_t fresh = {0};
     smig_error_t why = SMIG_ERROR_INIT;
+    self->fetches++;
     const char *origin;
     if (look(self, now_wall_ms, &fresh, &origin, &why)) {
       bool of_profile = strcmp(origin, "a profile") == 0;

@@ -137,7 +137,8 @@ struct smig_s3_exchange {
   /* Its tries. */
   int tries; /* since the last progress */
   bool clock_set, credentials_renewed, region_changed;
-  bool wants_new_credentials;            /* the next try's */
+  bool wants_new_credentials;            /* the next try's, unless others have fetched them meanwhile */
+  uint64_t credentials_fetch;            /* which fetch's the last try was signed with */
   int64_t due_mono_ms, deadline_mono_ms; /* INT64_MAX: none */
   bool maybe_done;                       /* a try may have done what it should, without our being told */
 
