@@ -8,7 +8,7 @@ local ledger = {}
 local BESIDE_ORIGINAL_MS = 600000
 
 function ledger.server_version(admin)
-  local answer = findings.try(admin.run_command, admin, "buildInfo", 1, {}, { read_preference = "nearest" })
+  local answer = findings.try(admin.run_command, admin, "buildInfo", 1, {}, { read_preference = "nearest", max_time_ms = 10000 })
   return answer and answer.version or "of unknown version"
 end
 

@@ -11,6 +11,7 @@ local mongo = {}
 local try = findings.try
 local MAJORITY_LAG_MS = 5000
 local MAX_TIME_MS = 10000
+local ANY_MEMBER = { read_preference = "nearest", max_time_ms = MAX_TIME_MS }
 
 local ORDER = {
   "reachable", "version", "primary", "majority", "topology", "login", "permissions", "dead_runs", "clock", "encryption",
@@ -50,7 +51,7 @@ local UP = { PRIMARY = true, SECONDARY = true, ARBITER = true }
 
 -- What is known of members that are down: " of 3 members these are down: host (state), …"; nothing without the right to ask.
 local function down(admin)
-  local status = try(admin.run_command, admin, "replSetGetStatus", 1, {}, { read_preference = "nearest" })
+  local status = try(admin.run_command, admin, "replSetGetStatus", 1, {}, ANY_MEMBER)
   local names, total = {}, 0
   for _, member in ipairs(status and status.members or {}) do
     total = total + 1
@@ -109,7 +110,10 @@ end
 
 local function check_clock(found, admin)
   local before = bson.now()
-  local answer = hello(admin, "nearest")
+  local answer = try(hello, admin, "nearest")
+  if not answer then
+    return found:skip("clock", "the server answers no more")
+  end
   found:compare_clocks(answer.localTime.ms, before.ms, bson.now().ms, "the lock goes by the server's "
     .. "clock and is in no danger, but the times of steps and runs in the record are this machine's")
 end
@@ -118,13 +122,20 @@ end
 
 -- Who is signed in, as connectionStatus tells; nil, when nobody is and the server wants somebody to be.
 local function check_login(found, admin, ledger_collection)
-  local status = admin:run_command("connectionStatus", 1, { showPrivileges = true }, { read_preference = "nearest" })
+  local status, unknown = try(admin.run_command, admin, "connectionStatus", 1, { showPrivileges = true }, ANY_MEMBER)
+  if not status then
+    found:fail("login", unknown.message, { fix = "see what the server says, and ask again" })
+    found:block "it is not known who is signed in"
+    return nil
+  end
   local auth = status.authInfo
   if #auth.authenticatedUsers > 0 then
     found:ok("login", "signed in as %s@%s", auth.authenticatedUsers[1].user, auth.authenticatedUsers[1].db)
     return auth
   end
-  local _, failure = try(ledger_collection.find_one, ledger_collection, { _id = 0 }, { read_preference = "nearest" })
+  -- Not the majority's state: a member that lags would keep the answer back.
+  local _, failure = try(ledger_collection.find_one, ledger_collection, { _id = 0 },
+    { read_preference = "nearest", read_concern = "local", max_time_ms = MAX_TIME_MS })
   if failure and failure.code == "Unauthorized" then
     found:fail("login", "the server wants a user, and the URI names none", {
       fix = "have a user made, and put user and password into the URI (mongodb://USER:PASSWORD@…/?authSource=admin), in a file "
@@ -138,7 +149,9 @@ local function check_login(found, admin, ledger_collection)
 end
 
 local function has_unique_index(collection)
-  for _, index in ipairs(try(function() return collection:list_indexes():all() end) or {}) do
+  for _, index in ipairs(try(function()
+    return collection:list_indexes({ max_time_ms = MAX_TIME_MS }):all()
+  end) or {}) do
     local keys = bson.to_table(index.key)
     if index.unique and not index.partialFilterExpression and keys.nameId and next(keys, next(keys)) == nil then
       return true
@@ -235,7 +248,7 @@ end
 
 local function read_ledger(collection, facts)
   local fields = { ["data.currentVersion"] = 1, ["data.lock"] = 1 }
-  local document = collection:find_one({ nameId = facts.ledger.id }, { projection = fields })
+  local document = collection:find_one({ nameId = facts.ledger.id }, { projection = fields, max_time_ms = MAX_TIME_MS })
   return document and document.data
 end
 
