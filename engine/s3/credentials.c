@@ -183,8 +183,8 @@ bool smig_credentials_get(smig_credentials_t *self, bool anew, const smig_s3_cre
   if (!valid || (expires && now_wall_ms >= self->refresh_wall_ms)) {
     smig_keys_t fresh = {0};
     smig_error_t why = SMIG_ERROR_INIT;
-    self->fetches++;
     const char *origin;
+    self->fetches++;
     if (look(self, now_wall_ms, &fresh, &origin, &why)) {
       bool of_profile = strcmp(origin, "a profile") == 0;
       bson_free(self->origin);
