@@ -51,7 +51,7 @@ local function normal(text, here)
     { "([dD]uration_?[mM]s\"?[:=])%d+", "%1N" }, { "(totalDurationMs\":)%d+", "%1N" },
     { "  %w+ on [%w._-]+", "  USER on HOST" }, { '"host":"[^"]*"', '"host":"HOST"' }, { '"osUser":"[^"]*"', '"osUser":"USER"' },
     { '"fence":%d+', '"fence":N' }, { "127%.0%.0%.1:%d%d%d%d%d?", "127.0.0.1:PORT" },
-    { "(lib%w+) [%d.]+", "%1 N" }, { "(lua) [%d.]+", "%1 N" },
+    { "(lib%w+) [%d.]+", "%1 N" }, { "MongoDB %d+%.%d+%.%d+", "MongoDB N" }, { "(lua) [%d.]+", "%1 N" },
     { "(%S)   *", "%1  " },
   } do
     text = text:gsub(pair[1], pair[2])

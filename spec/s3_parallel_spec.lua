@@ -35,10 +35,18 @@ describe("parallel", function()
     local through = own:bucket(bucket.name)
     for _, concurrency in ipairs { 1, 4, 16 } do
       proxy:clear()
-      own:parallel(numbers(64), function(i) through:put("c/" .. i, "") end, { concurrency = concurrency })
-      local most = 0
-      for _, entry in ipairs(proxy:log()) do most = math.max(most, entry.concurrency) end
+      -- The proxy lets none go on before so many are there: were fewer sent at a time, they would be refused.
+      local gathered = proxy:add { method = "PUT", gather = concurrency }
+      local under_way, most = 0, 0
+      own:parallel(numbers(64), function(i)
+        under_way = under_way + 1
+        most = math.max(most, under_way)
+        through:put("c/" .. i, "")
+        under_way = under_way - 1
+      end, { concurrency = concurrency })
+      assert.equal(64, #proxy:log { rule = gathered.number })
       assert.equal(concurrency, most)
+      gathered:remove()
     end
   end)
 

@@ -49,6 +49,7 @@ local function documents()
     { "history" }, { "checkpoint", "clear" },
     { "baseline", "1.0.0", "--force" }, { "repair", "--mark-applied", "a" }, { "unlock" },
     { "status", "--target", "1.0.0" }, { "history", "--prune-older-than", "1h" }, { "run", "--target", "9.9.9" },
+    { "doctor", "--mongo-uri", (server.uri:gsub("//", "//nobody:no-word@", 1)) },
   })
 
   env = database()

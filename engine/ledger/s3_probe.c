@@ -2,7 +2,8 @@
  * Asks a store whether it keeps the promise of conditional writes, see s3_probe.h.
  *
  * A store that honours conditions when it is asked one by one may still lose races, and only in races that overlap. So each race is 16
- * creates of one key on 16 connections that were made before, begun together and sent by the first turn of the client.
+ * creates of one key on 16 connections that were made before, begun together and sent by the first turn of the client. Of one store's
+ * races on a busy machine a third went well: hence eight of them.
  */
 #include "s3_probe.h"
 
@@ -12,7 +13,7 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-enum { RACES = 3, RACERS = 16, RACE_TRIES = 5, TURN_MS = 1000 };
+enum { RACES = 8, RACERS = 16, RACE_TRIES = 5, TURN_MS = 1000 };
 
 typedef struct probe {
   smig_s3_t *client;
@@ -198,9 +199,8 @@ static int race(probe_t *probe, smig_error_t *lower) {
 }
 
 static bool ask_in_races(probe_t *probe, smig_error_t *lower) {
+  warm_up(probe);
   for (int done = 0, tries = 0; done < RACES; tries++) {
-    /* A server may have closed some of what lay idle. */
-    warm_up(probe);
     smig_error_release(lower);
     int winners = race(probe, lower);
     if (winners > 1) {

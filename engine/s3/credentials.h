@@ -16,12 +16,18 @@ typedef struct smig_credentials smig_credentials_t;
 /* Borrows the configuration. Reads nothing yet. Never NULL. */
 smig_credentials_t *smig_credentials_new(const smig_s3_config_t *config);
 void smig_credentials_free(smig_credentials_t *credentials);
+/* While it is shut nothing is fetched, and a fetch that is under way ends within a second or so; NULL: none. Borrowed. */
+void smig_credentials_set_guard(smig_credentials_t *credentials, const struct smig_guard *guard);
 /*
  * The credentials, valid for now; fetched (this may take seconds) when there are none yet, they expire within five minutes, or `anew` is
  * asked because a service called them expired. *found points into the provider until the next call.
  */
 bool smig_credentials_get(smig_credentials_t *credentials, bool anew, const smig_s3_credentials_t **found,
                           smig_error_t *error);
+/* How often they were fetched, or looked for in vain: those of an older fetch need not be asked for anew. */
+uint64_t smig_credentials_fetches(const smig_credentials_t *credentials);
+/* Where the credentials come from, for people ("profile 'deploy'"); NULL: none were fetched yet. Into the provider. */
+const char *smig_credentials_origin(const smig_credentials_t *credentials);
 /* The region of environment or profile; NULL: none is set. Into the provider. */
 const char *smig_credentials_region(smig_credentials_t *credentials);
 

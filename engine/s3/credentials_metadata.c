@@ -78,6 +78,7 @@ static smig_search_t ask_container(const char *url, const smig_source_options_t 
                           .headers = &headers,
                           .ca_file = options->ca_file,
                           .timeout_ms = CONTAINER_TIMEOUT_MS,
+                          .guard = options->guard,
                           .no_proxy = true};
   if (why.code != SMIG_OK || !smig_fetch(&request, &fetched, &why))
     smig_search_failed(error, "%s: %s", source, why.message);
@@ -118,7 +119,8 @@ smig_search_t smig_credentials_container(const smig_source_options_t *options, s
 
 typedef struct instance {
   const char *endpoint; /* without a slash at its end */
-  char *token;          /* NULL before it is given */
+  const struct smig_guard *guard;
+  char *token; /* NULL before it is given */
 } instance_t;
 
 /* Whether the answer is a good one; its status is 0 where nobody answered. */
@@ -130,8 +132,12 @@ static bool ask(const instance_t *instance, const char *method, const char *path
     smig_s3_fields_add(&headers, "x-aws-ec2-metadata-token", instance->token);
   else
     smig_s3_fields_add(&headers, "x-aws-ec2-metadata-token-ttl-seconds", "300");
-  smig_fetch_t request = {
-      .method = method, .url = url, .headers = &headers, .timeout_ms = INSTANCE_TIMEOUT_MS, .no_proxy = true};
+  smig_fetch_t request = {.method = method,
+                          .url = url,
+                          .headers = &headers,
+                          .timeout_ms = INSTANCE_TIMEOUT_MS,
+                          .guard = instance->guard,
+                          .no_proxy = true};
   bool good = smig_fetch(&request, fetched, error);
   if (good && fetched->status != 200) {
     smig_search_failed(error, "%s answered with status %d", url, fetched->status);
@@ -186,7 +192,7 @@ static smig_search_t search(instance_t *instance, smig_keys_t *keys, smig_error_
   return good ? SMIG_SEARCH_FOUND : SMIG_SEARCH_FAILED;
 }
 
-smig_search_t smig_credentials_instance(smig_keys_t *keys, smig_error_t *error) {
+smig_search_t smig_credentials_instance(const smig_source_options_t *options, smig_keys_t *keys, smig_error_t *error) {
   const char *disabled = smig_environment("AWS_EC2_METADATA_DISABLED");
   if (disabled && strcasecmp(disabled, "true") == 0) {
     smig_search_failed(error, "AWS_EC2_METADATA_DISABLED is set");
@@ -196,7 +202,7 @@ smig_search_t smig_credentials_instance(smig_keys_t *keys, smig_error_t *error) 
   char *endpoint = bson_strdup(given ? given : INSTANCE_HOST);
   for (size_t length = strlen(endpoint); length > 0 && endpoint[length - 1] == '/'; length--)
     endpoint[length - 1] = '\0';
-  instance_t instance = {endpoint, NULL};
+  instance_t instance = {.endpoint = endpoint, .guard = options->guard};
   smig_error_t why = SMIG_ERROR_INIT;
   smig_search_t found = search(&instance, keys, &why);
   if (found != SMIG_SEARCH_FOUND) smig_search_failed(error, "the instance's metadata: %s", why.message);

@@ -5,6 +5,7 @@
 #include "credentials_source.h"
 
 #include "clock.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 
 extern char **environ;
 
-enum { MAX_OUTPUT = 1 << 16 };
+enum { MAX_OUTPUT = 1 << 16, GUARD_SLICE_MS = 100 };
 
 /* ------------------------------------------------------------ command lines */
 
@@ -95,7 +96,7 @@ static int start(char **words, pid_t *pid, int *output) {
 typedef struct run {
   char text[MAX_OUTPUT + 1];
   size_t length;
-  bool ended, overflowed;
+  bool ended, overflowed, stopped;
 } run_t;
 
 /* Reads what is there; false: nothing more will come. */
@@ -107,12 +108,14 @@ static bool take(run_t *run, int output) {
   return got > 0 || (got < 0 && errno == EINTR);
 }
 
-/* Reads until the program has ended (its own children may live on and hold the pipe) or the time is over. */
-static void read_output(run_t *run, int process, int output, int64_t deadline_mono_ms) {
+/* Reads until the program has ended (its own children may live on and hold the pipe), the time is over or the guard is shut. */
+static void read_output(run_t *run, int process, int output, int64_t deadline_mono_ms, const struct smig_guard *guard) {
   struct pollfd polled[] = {{.fd = output, .events = POLLIN}, {.fd = process, .events = POLLIN}};
   for (;;) {
     int64_t left_ms = deadline_mono_ms - smig_clock_mono_ms();
-    if (left_ms <= 0) return;
+    run->stopped = guard && !smig_guard_permits(guard);
+    if (left_ms <= 0 || run->stopped) return;
+    if (guard && left_ms > GUARD_SLICE_MS) left_ms = GUARD_SLICE_MS;
     int ready = poll(polled, 2, (int)left_ms);
     if (ready <= 0) continue;
     if (polled[0].revents) {
@@ -130,6 +133,7 @@ static void read_output(run_t *run, int process, int output, int64_t deadline_mo
 static smig_search_t finish(const char *source, const run_t *run, int status, bool waited, int64_t limit_ms,
                             smig_keys_t *keys, smig_error_t *error) {
   if (run->overflowed) return smig_search_failed(error, "%s printed over 64 KiB", source);
+  if (run->stopped) return smig_search_failed(error, "%s was ended, because the run is", source);
   if (!run->ended) return smig_search_failed(error, "%s did not end within %.1f s", source, (double)limit_ms / 1000);
   if (!waited) return smig_search_failed(error, "%s ended, and its exit status is lost: SIGCHLD is ignored", source);
   if (WIFSIGNALED(status)) return smig_search_failed(error, "%s was ended by signal %d", source, WTERMSIG(status));
@@ -139,8 +143,8 @@ static smig_search_t finish(const char *source, const run_t *run, int status, bo
   return good ? SMIG_SEARCH_FOUND : SMIG_SEARCH_FAILED;
 }
 
-smig_search_t smig_credentials_process(const char *source, const char *command, int64_t limit_ms, smig_keys_t *keys,
-                                       smig_error_t *error) {
+smig_search_t smig_credentials_process(const char *source, const char *command, int64_t limit_ms,
+                                       const struct smig_guard *guard, smig_keys_t *keys, smig_error_t *error) {
   char **words = split(command);
   if (!words || !words[0]) {
     bson_strfreev(words);
@@ -154,7 +158,7 @@ smig_search_t smig_credentials_process(const char *source, const char *command, 
   } else {
     run_t *run = bson_malloc0(sizeof *run);
     int process = pidfd_open(pid, 0);
-    read_output(run, process, output, smig_clock_mono_ms() + limit_ms);
+    read_output(run, process, output, smig_clock_mono_ms() + limit_ms, guard);
     if (!run->ended) kill(-pid, SIGKILL);
     close(process);
     close(output);

@@ -125,7 +125,7 @@ static smig_search_t find_credential_source(const shared_t *shared, const chain_
   } else if (strcmp(source, "EcsContainer") == 0) {
     found = smig_credentials_container(shared->options, keys, &why);
   } else if (strcmp(source, "Ec2InstanceMetadata") == 0) {
-    found = smig_credentials_instance(keys, &why);
+    found = smig_credentials_instance(shared->options, keys, &why);
   } else {
     return smig_search_failed(
         error, "profile '%s' has credential_source '%s': Environment, EcsContainer and Ec2InstanceMetadata are known",
@@ -182,7 +182,7 @@ static smig_search_t find(const shared_t *shared, const chain_t *chain, smig_key
   const char *command = setting_of(shared, chain->name, "credential_process");
   if (found == SMIG_SEARCH_NOTHING && command) {
     char *source = bson_strdup_printf("profile '%s': its credential_process", chain->name);
-    found = smig_credentials_process(source, command, PROCESS_LIMIT_MS, keys, error);
+    found = smig_credentials_process(source, command, PROCESS_LIMIT_MS, shared->options->guard, keys, error);
     bson_free(source);
   }
   if (found == SMIG_SEARCH_NOTHING &&

@@ -36,8 +36,9 @@ char *smig_read_text(const char *path, bool *missing, smig_error_t *error);
 
 /* What fetching needs of the configuration. */
 typedef struct smig_source_options {
-  const char *region;  /* for STS */
-  const char *ca_file; /* NULL: libcurl's */
+  const char *region;             /* for STS */
+  const char *ca_file;            /* NULL: libcurl's */
+  const struct smig_guard *guard; /* ends it when it is shut; NULL: none */
 } smig_source_options_t;
 
 /* AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. */
@@ -64,13 +65,13 @@ char *smig_credentials_profile_setting(const char *name, const char *setting);
 /* Where the shared files are looked for. bson_free. */
 char *smig_credentials_path(bool is_config);
 
-/* Runs a command line, as the profile has it, without a shell; it must end within limit_ms. */
-smig_search_t smig_credentials_process(const char *source, const char *command, int64_t limit_ms, smig_keys_t *keys,
-                                       smig_error_t *error);
+/* Runs a command line, as the profile has it, without a shell; it must end within limit_ms, and is ended when the guard is shut. */
+smig_search_t smig_credentials_process(const char *source, const char *command, int64_t limit_ms,
+                                       const struct smig_guard *guard, smig_keys_t *keys, smig_error_t *error);
 
 /* AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI. */
 smig_search_t smig_credentials_container(const smig_source_options_t *options, smig_keys_t *keys, smig_error_t *error);
 /* The instance's metadata, by IMDSv2 alone. */
-smig_search_t smig_credentials_instance(smig_keys_t *keys, smig_error_t *error);
+smig_search_t smig_credentials_instance(const smig_source_options_t *options, smig_keys_t *keys, smig_error_t *error);
 
 #endif

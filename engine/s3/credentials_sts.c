@@ -142,7 +142,8 @@ smig_search_t smig_credentials_assume_role(const smig_role_t *role, const smig_s
                           .headers = &headers,
                           .body = form,
                           .ca_file = options->ca_file,
-                          .timeout_ms = TIMEOUT_MS};
+                          .timeout_ms = TIMEOUT_MS,
+                          .guard = options->guard};
   smig_fetched_t fetched;
   smig_error_t why = SMIG_ERROR_INIT;
   smig_search_t outcome = SMIG_SEARCH_FAILED;

@@ -2,6 +2,7 @@
 #include "fetch.h"
 
 #include "curl_table.h"
+#include "guard.h"
 
 #include <string.h>
 
@@ -16,6 +17,16 @@ static size_t take(char *bytes, size_t size, size_t count, void *user) {
   fetched->length += length;
   fetched->body[fetched->length] = '\0';
   return length;
+}
+
+static bool permits(const struct smig_guard *guard) {
+  return !guard || smig_guard_permits(guard);
+}
+
+/* Called at least once a second. */
+static int on_progress(void *guard, curl_off_t whole, curl_off_t now, curl_off_t whole_up, curl_off_t now_up) {
+  (void)whole, (void)now, (void)whole_up, (void)now_up;
+  return !permits(guard);
 }
 
 static struct curl_slist *header_list(const smig_curl_t *curl, const smig_s3_fields_t *headers) {
@@ -65,6 +76,10 @@ bool smig_fetch(const smig_fetch_t *request, smig_fetched_t *fetched, smig_error
   curl->easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
   curl->easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
   curl->easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+  curl->easy_setopt(handle, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a look-up of names that hangs */
+  curl->easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
+  curl->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
+  curl->easy_setopt(handle, CURLOPT_XFERINFODATA, request->guard);
   curl->easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
   curl->easy_setopt(handle, CURLOPT_WRITEFUNCTION, take);
   curl->easy_setopt(handle, CURLOPT_WRITEDATA, fetched);
@@ -73,8 +88,9 @@ bool smig_fetch(const smig_fetch_t *request, smig_fetched_t *fetched, smig_error
   if (request->ca_file) curl->easy_setopt(handle, CURLOPT_CAINFO, request->ca_file);
   if (request->no_proxy) curl->easy_setopt(handle, CURLOPT_NOPROXY, "*");
 
-  CURLcode outcome = CURLE_OK;
-  for (int i = 0; i < TRIES && (i == 0 || outcome != CURLE_OK || fetched->status >= 500); i++)
+  CURLcode outcome = CURLE_ABORTED_BY_CALLBACK;
+  for (int i = 0; i < TRIES && permits(request->guard) && (i == 0 || outcome != CURLE_OK || fetched->status >= 500);
+       i++)
     outcome = fetch_once(curl, handle, fetched);
   if (outcome != CURLE_OK) {
     char *host = host_of(request->url);

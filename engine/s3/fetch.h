@@ -11,10 +11,11 @@
 typedef struct smig_fetch {
   const char *method, *url;
   const smig_s3_fields_t *headers;
-  const char *body;    /* NULL: none */
-  const char *ca_file; /* NULL: libcurl's */
-  int64_t timeout_ms;  /* of each of two tries: another one follows where nobody or a 5xx answered */
-  bool no_proxy;       /* whatever the environment says */
+  const char *body;               /* NULL: none */
+  const char *ca_file;            /* NULL: libcurl's */
+  int64_t timeout_ms;             /* of each of two tries: another one follows where nobody or a 5xx answered */
+  const struct smig_guard *guard; /* it ends within a second or so when that is shut; NULL: none */
+  bool no_proxy;                  /* whatever the environment says */
 } smig_fetch_t;
 
 typedef struct smig_fetched {

@@ -90,7 +90,7 @@ struct smig_s3 {
   smig_s3_fields_t bucket_regions; /* found out: bucket, region */
   smig_credentials_t *credentials;
   smig_s3_signing_key_t signing_key; /* the last one */
-  int64_t clock_offset_ms; /* the server's time less ours, once it called ours wrong */
+  int64_t clock_offset_ms;           /* the server's time less ours, once it called ours wrong */
   const struct smig_guard *guard;
   int64_t limit_ms;
   int stall_s;
@@ -107,8 +107,7 @@ struct smig_s3 {
 
 /* Opens libcurl at the first call. */
 bool smig_s3_client_prepare(smig_s3_t *client, smig_error_t *error);
-/* The region of a bucket (NULL: of the service), as far as it is known. */
-const char *smig_s3_region_of(const smig_s3_t *client, const char *bucket);
+/* What smig_s3_region_of says from now on. */
 void smig_s3_remember_region(smig_s3_t *client, const char *bucket, const char *region);
 
 /* ---------------------------------------------------------------- exchange */
@@ -138,7 +137,8 @@ struct smig_s3_exchange {
   /* Its tries. */
   int tries; /* since the last progress */
   bool clock_set, credentials_renewed, region_changed;
-  bool wants_new_credentials;            /* the next try's */
+  bool wants_new_credentials;            /* the next try's, unless others have fetched them meanwhile */
+  uint64_t credentials_fetch;            /* which fetch's the last try was signed with */
   int64_t due_mono_ms, deadline_mono_ms; /* INT64_MAX: none */
   bool maybe_done;                       /* a try may have done what it should, without our being told */
 

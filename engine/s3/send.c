@@ -9,6 +9,7 @@
 #include "internal.h"
 
 #include "clock.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -89,6 +90,8 @@ static void put_own(const smig_s3_exchange_t *exchange, smig_s3_fields_t *header
   const smig_s3_request_t *request = &exchange->request;
   const smig_s3_config_t *config = &exchange->client->config;
   if (request->bucket) put(headers, "x-amz-expected-bucket-owner", config->expected_bucket_owner);
+  if (smig_s3_fields_get(&request->headers, "x-amz-copy-source"))
+    put(headers, "x-amz-source-expected-bucket-owner", config->expected_bucket_owner);
   if (request->creates_object && !smig_s3_fields_get(&request->headers, "x-amz-server-side-encryption")) {
     put(headers, "x-amz-server-side-encryption", config->sse);
     put(headers, "x-amz-server-side-encryption-aws-kms-key-id", config->sse_kms_key_id);
@@ -247,7 +250,14 @@ bool smig_s3_send(smig_s3_exchange_t *exchange, smig_error_t *error) {
   exchange->region = bson_strdup(smig_s3_region_of(client, request->bucket));
   if (!check_headers(&request->headers, error)) return false;
   if (!smig_s3_target(client, request, exchange->region, &target, error)) return false;
-  bool good = smig_credentials_get(client->credentials, exchange->wants_new_credentials, &credentials, error);
+  bool anew =
+      exchange->wants_new_credentials && exchange->credentials_fetch == smig_credentials_fetches(client->credentials);
+  bool good = smig_credentials_get(client->credentials, anew, &credentials, error);
+  exchange->credentials_fetch = smig_credentials_fetches(client->credentials);
+  if (good && client->guard && !smig_guard_permits(client->guard)) { /* fetching took its time */
+    smig_error_set_foreign(error, "Interrupted", "it was not sent yet");
+    good = false;
+  }
   if (good) {
     exchange->wants_new_credentials = false;
     exchange->signed_wall_ms = smig_clock_wall_ms() + client->clock_offset_ms;

@@ -4,7 +4,9 @@
  */
 #include "clock.h"
 #include "credentials_scene.h"
+#include "guard.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 
@@ -123,12 +125,14 @@ static void web_identities_are_exchanged(void) {
 
 /* ----------------------------------------------------------------- process */
 
+static const struct smig_guard *process_guard;
+
 static const char *run_process(const char *command, int64_t limit_ms) {
   static char *told;
   bson_free(told);
   smig_keys_t keys = {0};
   smig_error_t error = SMIG_ERROR_INIT;
-  smig_search_t found = smig_credentials_process("the process", command, limit_ms, &keys, &error);
+  smig_search_t found = smig_credentials_process("the process", command, limit_ms, process_guard, &keys, &error);
   if (found == SMIG_SEARCH_FOUND)
     told = bson_strdup_printf("%s %s %s %" PRId64, keys.access_key_id, keys.secret_access_key,
                               keys.session_token ? keys.session_token : "-", keys.expires_wall_ms);
@@ -209,6 +213,31 @@ static void a_process_that_fails_is_told(void) {
   }
 }
 
+static void *shut_when_it_runs(void *guard) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/runs", home);
+  while (access(path, F_OK) != 0) sched_yield();
+  smig_error_t reason = SMIG_ERROR_INIT;
+  smig_error_set(&reason, SMIG_LOCK_LOST, "shut by the test");
+  smig_guard_shut(guard, SMIG_GUARD_LOST, &reason);
+  return NULL;
+}
+
+static void a_process_ends_with_the_guard(void) {
+  scene();
+  smig_guard_t guard;
+  smig_guard_init(&guard);
+  process_guard = &guard;
+  pthread_t thread;
+  pthread_create(&thread, NULL, shut_when_it_runs, &guard);
+  int64_t began_mono_ms = smig_clock_mono_ms();
+  CHECK_FAILS(run_process("sh -c 'touch ~/runs; sleep 1000'", 60000), "the process was ended, because the run is");
+  CHECK(smig_clock_mono_ms() - began_mono_ms < 10000);
+  pthread_join(thread, NULL);
+  process_guard = NULL;
+  smig_guard_release(&guard);
+}
+
 /* The number that a test's program wrote into the file "child". */
 static int read_child(void) {
   char path[256];
@@ -258,6 +287,7 @@ int main(void) {
   RUN(a_process_gives_credentials);
   RUN(a_process_that_fails_is_told);
   RUN(a_process_that_hangs_is_ended_with_its_children);
+  RUN(a_process_ends_with_the_guard);
   RUN(a_child_that_keeps_the_pipe_does_not_keep_the_answer_back);
   return scene_end();
 }

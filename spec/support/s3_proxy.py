@@ -28,6 +28,7 @@ and what it does:
     forward   true: it does the work first, and its answer is thrown away
     drop      "before": the connection is cut before the server hears of it; "after": the server has done the work
     hold      "before" or "after" the server's work, until released
+    gather    so many requests wait for one another, then all go on; one that waits in vain is refused: 400 NotGathered
     truncate  so many bytes of the answer's body, then the connection is cut
     rate      bytes per second of the answer's body
     headers   {name: value or false}: headers of the answer, set or taken away
@@ -56,6 +57,7 @@ from s3_admin import Answer, Client, Signer
 
 CONDITIONS = ("if-match", "if-none-match")
 MAX_SKEW_S = 900
+GATHER_S = 10
 
 
 class Cut(Exception):
@@ -78,8 +80,8 @@ class Request:
 
 class Rule:
     def __init__(self, number, words):
-        known = {"method", "path", "query", "header", "skip", "times", "answer", "forward", "drop", "hold", "truncate", "rate",
-                 "headers", "ignore", "races", "clock_s"}
+        known = {"method", "path", "query", "header", "skip", "times", "answer", "forward", "drop", "hold", "gather", "truncate",
+                 "rate", "headers", "ignore", "races", "clock_s"}
         if set(words) - known:
             raise ValueError(f"unknown words in a rule: {sorted(set(words) - known)}")
         self.number, self.words = number, words
@@ -87,9 +89,18 @@ class Rule:
         methods = words.get("method")
         self.methods = [methods] if isinstance(methods, str) else methods
         self.gate = threading.Event()
+        self.barrier = threading.Barrier(words["gather"]) if "gather" in words else None
 
     def get(self, word):
         return self.words.get(word)
+
+    def gather(self):
+        """None when so many have come; else the refusal."""
+        try:
+            self.barrier.wait(GATHER_S)
+            return None
+        except threading.BrokenBarrierError:
+            return {"status": 400, "error": "NotGathered"}
 
     def takes(self, request):
         """Whether it is this rule's; counts."""
@@ -282,6 +293,8 @@ class Proxy:
             refusal = self.judge(request, words["races"] / 1000)
         if words.get("drop") == "before":
             raise Cut
+        if "gather" in words:
+            refusal = rule.gather()
         if words.get("hold") == "before":
             gate.wait()
         request.raw = bytes(request.head)

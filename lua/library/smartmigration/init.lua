@@ -86,6 +86,25 @@ error('Cannot require a meta file')
 ---@class (exact) smartmigration.history_options
 ---@field prune_older_than_ms? integer removes what began longer ago
 
+--- Options of `doctor`.
+---@class (exact) smartmigration.doctor_options
+---@field files? string[] paths of files that may hold secrets: whether everybody can read them
+
+--- What `doctor` gives.
+---@class smartmigration.diagnosis
+---@field checks smartmigration.check[]
+---@field errors integer how many checks failed
+---@field warnings integer
+
+--- One check of `doctor`.
+---@class smartmigration.check
+---@field store string `mongo`, `s3` or `settings`
+---@field check string its name
+---@field status string `ok`, `warning`, `error` or `skipped`
+---@field finding string what was found, or why it was skipped
+---@field fix? string of warnings and errors: what to do
+---@field paste? string[] what to paste into a shell or mongosh, or to give this program
+
 --- What `run` and `plan` give.
 ---@class smartmigration.result
 ---@field current_version_before? string
@@ -255,7 +274,9 @@ function migration:repair(options) end
 --- Raises `LEDGER_ELSEWHERE`.
 --- Raises `LOCK_TIMEOUT`.
 --- ```lua
---- migration:import_ledger { from = "migrate-mongo", map = { ["20200101000000-a.js"] = "lowercase-emails" } }
+--- migration:import_ledger {
+---   from = "migrate-mongo", map = { ["20200101000000-a.js"] = "lowercase-emails" },
+--- }
 --- ```
 ---@param options smartmigration.import_ledger_options
 ---@return table # `version`, `imported`, `pending`, `source`, `files`
@@ -282,6 +303,17 @@ function migration:clear_checkpoints(step) end
 ---@param options? smartmigration.history_options
 ---@return table # `runs`
 function migration:history(options) end
+
+--- What is wrong with the stores, and how to mend it. Takes no lock and leaves nothing behind.
+--- Raises `NO_RESOURCES`.
+--- ```lua
+--- for _, check in ipairs(migration:doctor().checks) do
+---   if check.status == "error" then print(check.finding, check.fix) end
+--- end
+--- ```
+---@param options? smartmigration.doctor_options
+---@return smartmigration.diagnosis
+function migration:doctor(options) end
 
 --- Asks a run to stop; the one method that a step or a logger may call.
 ---@param signal? integer the number of the signal that is the reason

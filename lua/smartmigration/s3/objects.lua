@@ -254,6 +254,7 @@ function objects.request(self, method, key, opts)
     check_key(key, "request", 2)
   end
   local answer = perform(self, { operation = "request", method = method, bucket = bucket, key = key, query = opts.query,
+    creates_object = method == "PUT" and key ~= nil and next(opts.query or {}) == nil,
     headers = headers.read({ headers = opts.headers }, "request"), body = opts.body, max_body = opts.max_body or MAX_BODY })
   return { status = answer.status, headers = answer.headers, body = answer.body }
 end
