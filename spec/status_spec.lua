@@ -185,4 +185,15 @@ describe("status --wait", function()
     assert.are.equal("CONNECTION_FAILED", result.json.error.code)
     assert.is_true(result.ms >= 1500)
   end)
+
+  it("looks for a server no longer than it may wait", function()
+    local p <close> = project.new(CHAIN)
+    for _, rest in ipairs { "", "/", "/app", "/app?", "/?replicaSet=rs0" } do
+      p.uri = "mongodb://ada:sesame@127.0.0.1:1" .. rest
+      local result = p:run { "status", "--wait", "1s" }
+      assert.are.equal(5, result.status, result.out .. result.err)
+      assert.are.equal("CONNECTION_FAILED", result.json.error.code)
+      assert.is_true(result.ms >= 1000 and result.ms < 4000, rest .. ": " .. result.ms)
+    end
+  end)
 end)

@@ -21,7 +21,7 @@ end
 
 local function check_tool(from)
   if from ~= TOOLS[1] then
-    refuse("unknown-tool", {}, "import_ledger reads the record of %s (option 'from', --from), not %s", TOOLS[1],
+    refuse("unknown-tool", {}, "what can be imported is the record of %s (option 'from', --from), not %s", TOOLS[1],
       from == nil and "of none" or "of '" .. text.escape(from) .. "'" .. text.did_you_mean(core.suggest(from, TOOLS)))
   end
 end
@@ -130,7 +130,7 @@ local function refuse_unmatched(unmatched, place)
     named[#named + 1] = ("and %d more"):format(#unmatched - NAMED)
   end
   refuse("unmatched", { files = bson.array(files) },
-    "%s has applied files that cannot be told a step of this chain: %s; say which step each stands for: --map '%s=STEP-ID'",
+    "%s has applied files that stand for no step of this chain: %s; say which step each stands for: --map '%s=STEP-ID'",
     place, table.concat(named, ", "), text.escape(files[1]))
 end
 

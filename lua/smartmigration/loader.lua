@@ -14,6 +14,8 @@ local loader = {}
 
 local NEITHER = "registers no step: return a step or a list of steps, or use the builder: local migration = ..."
 
+local WAY_ON = "; `smartmigration-lua init` begins one, --dir names another"
+
 local function refuse(file, what)
   core.raise("STEP_LOAD_FAILED", file .. ": " .. what, { file = file })
 end
@@ -27,7 +29,7 @@ end
 local function list(folder)
   local names, types = process.list_directory(folder)
   if not names then
-    core.raise("STEP_LOAD_FAILED", types, { file = folder })
+    core.raise("STEP_LOAD_FAILED", types .. WAY_ON, { file = folder })
   end
   local files = {}
   for i, name in ipairs(names) do
@@ -39,7 +41,7 @@ local function list(folder)
     end
   end
   if #files == 0 then
-    refuse(folder, "the folder holds no migration files")
+    refuse(folder, "the folder holds no migration files" .. WAY_ON)
   end
   return files
 end

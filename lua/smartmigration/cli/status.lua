@@ -6,6 +6,7 @@ local process = require "smartmigration.process"
 
 local PENDING, TOO_NEW, UNREACHABLE = 10, 3, 5
 local POLL_MS = 1000
+local LONGEST_SEARCH_MS = 5000
 
 local CHECKS = { ["up-to-date"] = 0, pending = PENDING, ["too-new"] = TOO_NEW }
 
@@ -41,9 +42,22 @@ local function wait(session, migration, limit_ms)
   end
 end
 
+-- The URI with a limit to looking for a server, unless it has one: a single look must not outlast the wait by far.
+local function searching(uri, limit_ms)
+  if uri:lower():find("serverselectiontimeoutms=", 1, true) then
+    return uri
+  end
+  local joint = uri:find "[?&]$" and "" or uri:find("?", 1, true) and "&" or uri:find "^[^/]*//[^/]*/" and "?" or "/?"
+  local search_ms = math.max(POLL_MS, math.min(limit_ms, LONGEST_SEARCH_MS))
+  return ("%s%sserverSelectionTimeoutMS=%d"):format(uri, joint, search_ms)
+end
+
 return function(session)
-  local limit_ms = session:settings().wait
-  local migration = session:open()
+  local values = session:settings()
+  local limit_ms, uri = values.wait, values.mongo_uri
+  local migration = session:open {
+    mongo = limit_ms and uri and { uri = searching(uri, limit_ms), database = values.mongo_database } or nil,
+  }
   local status = limit_ms and wait(session, migration, limit_ms) or migration:status()
   session:result(status, json.STATUS, function()
     return require("smartmigration.report.status").status(status, session.out)

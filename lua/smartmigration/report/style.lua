@@ -43,7 +43,7 @@ local function join(cells, limit)
     if limit and i > 1 and used + 2 + cell.columns > limit then
       gap, used = FOLDED, #FOLDED - 3
     end
-    if not limit or i == 1 or cell.columns > 0 then
+    if i == 1 or cell.columns > 0 or not limit and cell.fill > 0 then
       parts[#parts + 1] = gap .. cell.text .. (" "):rep(cell.fill)
       used = used + 2 + cell.columns + cell.fill
     end
