@@ -78,6 +78,16 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def certificate(certificate_path, key_path):
+    """Makes a certificate for loopback, its own authority; 0.0.0.0 is this machine for a client, too."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,IP:0.0.0.0", "-keyout", key_path,
+             "-out", certificate_path]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failure(f"openssl made no certificate: {done.stderr.strip().splitlines()[-1]}")
+
+
 def stop(processes):
     for process in processes:
         process.kill()  # nobody wants the data: no orderly end

@@ -109,7 +109,7 @@ describe("version and help", function()
     assert.are.equal(0, general.status)
     assert.are.equal(general.out, place:run({ "--help" }).out)
     for _, command in ipairs { "run", "plan", "status", "validate", "history", "baseline", "repair", "unlock", "checkpoint",
-      "version", "help" } do
+      "doctor", "version", "help" } do
       assert.is_truthy(general.out:find("\n  " .. command .. " ", 1, true), command)
       local result = place:run { "help", command }
       assert.are.equal(0, result.status)

@@ -298,6 +298,19 @@ describe("validate --base", function()
     assert.are.equal("changed second", kinds(result.json.drift))
   end)
 
+  it("names what changed also where the chain is broken besides", function()
+    local place <close> = repository()
+    for fields, expected in pairs {
+      ['id = "second", to = "1.2.0"'] = "moved second", ['id = "second", from = "latest", to = 2'] = "moved second",
+      ['from = "1.1.0", to = "1.2.0"'] = "missing second", ["id = 2"] = "missing second, late-inserted 2",
+    } do
+      place:write("migrations/2.lua", ("return { %s, up = function() end }"):format(fields))
+      assert.is_truthy(against(place, 3, expected).problem.code, fields)
+    end
+    place:write("migrations/2.lua", step("second", "v1.1.0", "1.2.0+build"))
+    against(place, 6, "changed second")
+  end)
+
   it("refuses what git does not know, and says so", function()
     local place <close> = repository()
     local function refused(words, part)

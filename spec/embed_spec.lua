@@ -14,13 +14,17 @@ describe("the C library", function()
 
   it("is installed and linked as the README says", function()
     local readme <close> = assert(io.open "README.md")
-    local install, compile = readme:read("a"):match "make build && (cmake %-%-install build/release [^\n]*)\n(cc main%.c [^\n]*)\n"
+    local commands = "make build && (cmake %-%-install build/release [^\n]*)\n(cc main%.c [^\n]*)\n"
+    local install, compile = readme:read("a"):match(commands)
     local folder = os.tmpname()
     os.remove(folder)
-    local removing <close> = setmetatable({}, { __close = function() os.execute("rm -rf '" .. folder .. "'") end })
+    finally(function() os.execute("rm -rf '" .. folder .. "'") end)
     -- A library under a sanitizer wants its program so, too.
     local script = install:gsub("build/release", build.dev.folder) .. [[; cd "$PREFIX"; cp "$ROOT/spec/embed/main.c" .
-      case $(ldd lib/libsmartmigration.so) in *libasan*) flags=-fsanitize=address,undefined ;; *libtsan*) flags=-fsanitize=thread ;; esac
+      case $(ldd lib/libsmartmigration.so) in
+      *libasan*) flags=-fsanitize=address,undefined ;;
+      *libtsan*) flags=-fsanitize=thread ;;
+      esac
       ]] .. compile .. [[ $flags -Wl,-rpath,"$PREFIX/lib" -o program; exec ./program "$DATABASE"]]
     local database = server.database()
     local result = process.run { "sh", "-ec", script, env = { PREFIX = folder, ROOT = build.root, DATABASE = database, flags = "",

@@ -99,7 +99,8 @@ describe("#slow a replica set of three", function()
       local p <close> = project.new({ ["1.lua"] = project.step("bulk", "1.0.0", "1.1.0", ([[
         local models = {}
         for i = 1, %d do
-          models[i] = { update_one = { filter = { _id = i, ["$where"] = "sleep(5) || true" }, update = { ["$inc"] = { n = 1 } } } }
+          local slowly = { _id = i, ["$where"] = "sleep(5) || true" }
+          models[i] = { update_one = { filter = slowly, update = { ["$inc"] = { n = 1 } } } }
         end
         local result = ctx.mongo:collection("things"):bulk_write(models)
         assert(result.modified_count == #models, "modified " .. result.modified_count)]]):format(DOCUMENTS)) }, { uri = own.uri })

@@ -83,6 +83,7 @@ return {
     refused(place, { "new", "b", "--bump", "huge" }, 2, "--bump must be one of patch, minor, major")
     refused(place, { "plan", "--to", "2.0.0" }, 2, "option '--to' does not belong to 'plan' but to 'new'")
     assert.are.equal("migrations/2-b.lua: from 1.1.0 to 1.2.0-rc.1\n", place:run({ "new", "b", "--to", "1.2.0-rc.1" }).out)
+    assert.are.equal("migrations/3-c.lua: from 1.2.0-rc.1 to 1.2.0\n", place:run({ "new", "c", "--to", "v1.2.0+build" }).out)
   end)
 
   it("counts on with the folder's numbers", function()

@@ -62,8 +62,8 @@ local EVERYTHING = [[
 -- Whether a request makes an object, as AWS's reference has it: PutObject, CopyObject, CreateMultipartUpload.
 local function creates(entry)
   local key = entry.path:match "^/[^/]+/(.+)"
-  return key and (entry.method == "PUT" and entry.query == "" or entry.method == "POST" and entry.query:match "^uploads=?$") and true
-    or false
+  return key ~= nil and (entry.method == "PUT" and entry.query == ""
+    or entry.method == "POST" and entry.query:find "^uploads=?$" ~= nil)
 end
 
 describe("encryption and the expected owner", function()

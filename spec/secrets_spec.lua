@@ -135,6 +135,7 @@ describe("planted secrets", function()
     { "plan" }, { "run" }, { "status" }, { "history" }, { "validate" }, { "checkpoint", "show" }, { "unlock" }, { "run" },
     { "repair", "--rerun", "talk" }, { "baseline", "1.0.0", "--force" }, { "repair", "--mark-applied", "talk" },
     { "status", "--check" }, { "version", "--verbose" }, { "help", "run" }, { "run", "--nonsense" },
+    { "doctor" },
   }
 
   -- Every command with `words` besides, in both formats; the first run fails.
@@ -184,6 +185,7 @@ describe("planted secrets", function()
       for _, command in ipairs {
         { 5, "run" }, { 0, "baseline", "1.0.0", "-c", "plain.lua" }, { 0, "plan" }, { 0, "run" }, { 0, "status" },
         { 0, "history" }, { 0, "repair", "--mark-pending", "talk" }, { 1, "run", put = "" }, { 0, "history" }, { 0, "unlock" },
+        { 1, "doctor" },
       } do
         local line = { "--log-level=debug", table.unpack(command, 2) }
         table.move(format, 1, #format, #line + 1, line)
@@ -257,7 +259,7 @@ describe("planted secrets", function()
         io.stderr:write(text, "\n")
         ctx.mongo:collection("SmartdataEasyStore"):insert_one { nameId = "x", text = text }
       end }]])
-      local result = here:run { "run" }
+      local result = here:run { "run", leaks = true }
       assert.are.equal(0, result.status, result.err)
       assert.is_truthy(leak(result.err, PASSWORD), form .. ": " .. result.err)
       assert.is_truthy(leak(ledger(), PASSWORD), form .. ": " .. ledger())

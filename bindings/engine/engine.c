@@ -271,6 +271,8 @@ int luaopen_smartmigration_core(lua_State *L) {
                                      {"clear_checkpoints", engine_clear_checkpoints},
                                      {"history", engine_history},
                                      {"prune_history", engine_prune_history},
+                                     {"stores", engine_stores},
+                                     {"probe", engine_probe},
                                      {"cancel", method_cancel},
                                      {"close", method_close},
                                      {NULL, NULL}};

@@ -31,6 +31,8 @@ int engine_checkpoints(lua_State *L);
 int engine_clear_checkpoints(lua_State *L);
 int engine_history(lua_State *L);
 int engine_prune_history(lua_State *L);
+int engine_stores(lua_State *L);
+int engine_probe(lua_State *L);
 /* The smig_log_fn of every engine made by Lua; `user` is its lengine_t. */
 void engine_log(void *user, smig_log_level_t level, const char *message, const bson_t *fields);
 

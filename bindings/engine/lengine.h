@@ -12,7 +12,8 @@
  *                                    resumable, up }; unknown keys and wrong types raise STEP_LOAD_FAILED
  *   handle:validate_chain() :validate() :plan() :run() :status() :cancel([reason]) :close()
  *   handle:baseline(version, force) :repair(kind, id) :unlock([holder]) :checkpoints([step, values]) :clear_checkpoints([step])
- *          :history() :prune_history(older_than_ms)   kind is "mark-applied", "mark-pending", "accept-drift" or "rerun"
+ *          :import(applied, source, dry_run) :history() :prune_history(older_than_ms)   kind is "mark-applied", "mark-pending",
+ *                                    "accept-drift" or "rerun"; applied a list of { step_id, applied_at_ms }
  *   core.codes            { NAME = { exit = n, text = "…" } }
  *   core.raise(code, message [, details])   raises an error object with a code of the table
  *   core.raise_argument(message)            raises an error object of category "argument"

@@ -1,6 +1,6 @@
 /*
- * The handle's methods for operators: baseline, repair, unlock, checkpoints, history. Arguments stand on the stack while the engine
- * works. Users: lua/smartmigration/operations.lua, which has checked them for the author.
+ * The handle's methods for operators: baseline, repair, unlock, checkpoints, history, and what doctor asks for. Arguments stand on the stack while the engine
+ * works. Users: lua/smartmigration/operations.lua and doctor, which have checked them for the author.
  */
 #include "engine_internal.h"
 
@@ -80,4 +80,22 @@ static bool prune_history(smig_engine_t *engine, const void *given, bson_t *repo
 int engine_prune_history(lua_State *L) {
   arguments_t arguments = {.age_ms = luaL_checkinteger(L, 2)};
   return engine_call_for_report(L, prune_history, &arguments);
+}
+
+static bool stores(smig_engine_t *engine, const void *given, bson_t *report, smig_error_t *error) {
+  (void)given;
+  return smig_engine_stores(engine, report, error);
+}
+
+int engine_stores(lua_State *L) {
+  return engine_call_for_report(L, stores, NULL);
+}
+
+static bool probe(smig_engine_t *engine, const void *given, bson_t *report, smig_error_t *error) {
+  (void)given;
+  return smig_engine_probe(engine, report, error);
+}
+
+int engine_probe(lua_State *L) {
+  return engine_call_for_report(L, probe, NULL);
 }

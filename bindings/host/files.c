@@ -1,6 +1,6 @@
 /*
- * Making files and folders without ever replacing what is there. Users: the commands `new` and `init`, by smartmigration.process.
- * Both functions return true when they made it, false when something of that name is there, or nil and a message.
+ * Making files and folders without ever replacing what is there, and who may read one. Users: the commands `new`, `init` and
+ * `doctor`, by smartmigration.process. Those that make return true when they made it, false when something of that name is there, or nil and a message.
  */
 #include "files.h"
 
@@ -64,5 +64,13 @@ int files_make_directory(lua_State *L) {
   if (number == EEXIST && stat(path, &status) == 0 && !S_ISDIR(status.st_mode)) number = ENOTDIR;
   if (number != EEXIST) return failed(L, "folder", path, number);
   lua_pushboolean(L, false);
+  return 1;
+}
+
+/* mode(path): the permission bits of a file; nil where it cannot be told */
+int files_mode(lua_State *L) {
+  struct stat status;
+  if (stat(luaL_checkstring(L, 1), &status) != 0) return 0;
+  lua_pushinteger(L, status.st_mode & 07777);
   return 1;
 }

@@ -212,11 +212,19 @@ static int received_signal(lua_State *L) {
 }
 
 int luaopen_smartmigration_process(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"handle_signals", handle_signals}, {"received_signal", received_signal},     {"isatty", process_isatty},
-      {"terminal_width", terminal_width}, {"monotonic_ms", monotonic_ms},           {"sleep_ms", sleep_ms},
-      {"sha256", process_sha256},         {"list_directory", list_directory},       {"hide_argument", hide_argument},
-      {"create_file", files_create},      {"make_directory", files_make_directory}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"handle_signals", handle_signals},
+                                       {"received_signal", received_signal},
+                                       {"isatty", process_isatty},
+                                       {"terminal_width", terminal_width},
+                                       {"monotonic_ms", monotonic_ms},
+                                       {"sleep_ms", sleep_ms},
+                                       {"sha256", process_sha256},
+                                       {"list_directory", list_directory},
+                                       {"hide_argument", hide_argument},
+                                       {"create_file", files_create},
+                                       {"make_directory", files_make_directory},
+                                       {"file_mode", files_mode},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -408,6 +408,24 @@ SMIG_API bool smig_engine_prune_history(smig_engine_t *engine, int64_t older_tha
                                         smig_error_t *error);
 
 /*
+ * What is known of the stores without asking them; only credentials for S3 are looked for, where they are kept. For `doctor`. Reads
+ * no ledger, takes no lock.
+ *   {mongo: {place, database, hosts: [string], tls: bool, unchecked: [string] (options that switch off checks of certificates), login:
+ *            bool}|null,
+ *    s3: {place, bucket, region, tls: bool, best_effort: bool,
+ *         looks: [string] (keys that are read before a bootstrap, beside the ledger's),
+ *         credentials: {origin, access_key_id}|{error: {code, message}}}|null,
+ *    ledger: {place, backend: "mongo"|"s3", id, lock_ttl_ms: int, scratch (of S3: what the keys of a probe begin with), history (likewise)}}
+ */
+SMIG_API bool smig_engine_stores(smig_engine_t *engine, bson_t *report, smig_error_t *error);
+/*
+ * Asks the store of a ledger in S3 whether it keeps the promise of conditional writes, as a run does before its first lock, whatever the
+ * ledger says of it. Scratch objects are made and removed again. LEDGER_BACKEND_MISMATCH without a ledger in S3.
+ *   {verdict: "exclusive"|"refuses"|"ignores"|"races", seen: string|null (what breaks the promise)}
+ */
+SMIG_API bool smig_engine_probe(smig_engine_t *engine, bson_t *report, smig_error_t *error);
+
+/*
  * Asks the call under way to stop, else the next one: a run comes to a safe point within stop_timeout_ms, what only looks
  * (plan, status, validate) ends at once; INTERRUPTED. `reason` is a signal's number, or 0. Any thread, and signal handlers.
  */

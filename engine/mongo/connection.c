@@ -294,6 +294,10 @@ const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *conn
   return connection->overridden;
 }
 
+void smig_mongo_connection_append_facts(const smig_mongo_connection_t *connection, bson_t *facts) {
+  smig_mongo_uri_append_facts(connection->uri, facts);
+}
+
 void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard) {
   connection->gate.guard = guard;
 }

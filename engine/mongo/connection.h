@@ -34,6 +34,12 @@ const char *smig_mongo_connection_hosts(const smig_mongo_connection_t *connectio
 const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *connection);
 
 /*
+ * What the URI asks for, where safety is concerned: {hosts: [string] (of an SRV record its name), tls: bool, unchecked: [string] (options
+ * that switch off checks of certificates), login: bool}.
+ */
+void smig_mongo_connection_append_facts(const smig_mongo_connection_t *connection, bson_t *facts);
+
+/*
  * The guard that connecting, sending, waiting and looking for a server obey; NULL: none. Borrowed until replaced. A call in
  * progress ends within 2 s of the guard's shutting, wherever it is; only the resolver of host names keeps its own time.
  */

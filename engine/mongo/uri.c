@@ -196,3 +196,30 @@ char *smig_mongo_uri_overridden(const mongoc_uri_t *uri) {
   if (mode) add(list, "readPreference", mode);
   return bson_string_free(list, list->len == 0);
 }
+
+static void append_text(bson_t *list, uint32_t *index, const char *text) {
+  char buffer[16];
+  const char *key;
+  bson_uint32_to_string((*index)++, &key, buffer, sizeof buffer);
+  BSON_APPEND_UTF8(list, key, text);
+}
+
+void smig_mongo_uri_append_facts(const mongoc_uri_t *uri, bson_t *facts) {
+  static const char *const unchecked[] = {MONGOC_URI_TLSINSECURE, MONGOC_URI_TLSALLOWINVALIDCERTIFICATES,
+                                          MONGOC_URI_TLSALLOWINVALIDHOSTNAMES};
+  const char *srv = mongoc_uri_get_srv_hostname(uri), *mechanism = mongoc_uri_get_auth_mechanism(uri);
+  bson_t list;
+  uint32_t index = 0;
+  BSON_APPEND_ARRAY_BEGIN(facts, "hosts", &list);
+  if (srv) append_text(&list, &index, srv);
+  for (const mongoc_host_list_t *host = mongoc_uri_get_hosts(uri); host && !srv; host = host->next)
+    append_text(&list, &index, host->host);
+  bson_append_array_end(facts, &list);
+  BSON_APPEND_BOOL(facts, "tls", mongoc_uri_get_tls(uri));
+  index = 0;
+  BSON_APPEND_ARRAY_BEGIN(facts, "unchecked", &list);
+  for (size_t i = 0; i < sizeof unchecked / sizeof *unchecked; i++)
+    if (mongoc_uri_get_option_as_bool(uri, unchecked[i], false)) append_text(&list, &index, unchecked[i]);
+  bson_append_array_end(facts, &list);
+  BSON_APPEND_BOOL(facts, "login", mongoc_uri_get_username(uri) || mechanism);
+}

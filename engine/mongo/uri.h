@@ -17,5 +17,7 @@ mongoc_uri_t *smig_mongo_uri_parse(const char *text, smig_error_t *error);
 char *smig_mongo_uri_hosts(const mongoc_uri_t *uri);
 /* What the URI asks for against the engine's defaults: "w=1, readPreference=secondary"; NULL: nothing. A new string. */
 char *smig_mongo_uri_overridden(const mongoc_uri_t *uri);
+/* As smig_mongo_connection_append_facts says. */
+void smig_mongo_uri_append_facts(const mongoc_uri_t *uri, bson_t *facts);
 
 #endif

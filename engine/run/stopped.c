@@ -77,12 +77,13 @@ void smig_run_append_result(const smig_run_t *run, smig_error_t *error) {
   bson_t *details = smig_error_details(error);
   if (!details || bson_has_field(details, "result")) return;
   run->result->total_duration_ms = smig_clock_mono_ms() - run->started_mono_ms;
-  bson_t result;
-  BSON_APPEND_DOCUMENT_BEGIN(details, "result", &result);
+  /* Apart: the step's error is copied out of the details, which move as they grow. */
+  bson_t result = BSON_INITIALIZER;
   smig_result_append(run->result, &result);
   append_failed(run, error, &result);
   append_not_run(run, &result);
-  bson_append_document_end(details, &result);
+  BSON_APPEND_DOCUMENT(details, "result", &result);
+  bson_destroy(&result);
 }
 
 void smig_run_append_step(bson_t *details, const smig_planned_step_t *planned) {

@@ -13,8 +13,8 @@
   X(region)                                                                                                            \
   X(bucket)                                                                                                            \
   X(style)                                                                                                             \
-  X(access_key_id) X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse) X(sse_kms_key_id)                \
-      X(expected_bucket_owner)
+  X(access_key_id)                                                                                                     \
+  X(secret_access_key) X(session_token) X(profile) X(ca_file) X(sse) X(sse_kms_key_id) X(expected_bucket_owner)
 
 static void copy_config(smig_s3_config_t *to, const smig_s3_config_t *from) {
   *to = *from;
@@ -175,6 +175,15 @@ const char *smig_s3_bucket(const smig_s3_t *client) {
 
 const char *smig_s3_endpoint(const smig_s3_t *client) {
   return client->endpoint_text;
+}
+
+bool smig_s3_credentials(smig_s3_t *client, const char **origin, const char **access_key_id, smig_error_t *error) {
+  const smig_s3_credentials_t *found;
+  *origin = *access_key_id = NULL;
+  if (!smig_credentials_get(client->credentials, false, &found, error)) return false;
+  *origin = smig_credentials_origin(client->credentials);
+  *access_key_id = found->access_key_id;
+  return true;
 }
 
 bool smig_s3_is_tls(const smig_s3_t *client) {

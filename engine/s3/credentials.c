@@ -4,6 +4,8 @@
 #include "clock.h"
 #include "secrets.h"
 
+#include <string.h>
+
 enum { REFRESH_BEFORE_MS = 5 * 60 * 1000 };
 
 struct smig_credentials {
@@ -12,6 +14,7 @@ struct smig_credentials {
   uint64_t fetches;
   bool has_keys;
   smig_keys_t keys;
+  char *origin;               /* where the keys come from, for people; NULL: there are none yet */
   smig_s3_credentials_t view; /* of the keys */
   int64_t refresh_wall_ms;    /* when keys that expire are to be fetched anew */
   bool region_read;
@@ -37,6 +40,7 @@ smig_credentials_t *smig_credentials_new(const smig_s3_config_t *config) {
 void smig_credentials_free(smig_credentials_t *self) {
   if (!self) return;
   smig_keys_release(&self->keys);
+  bson_free(self->origin);
   bson_free(self->region);
   bson_free(self);
 }
@@ -98,21 +102,33 @@ static smig_search_t search_named(const smig_credentials_t *self, const smig_sou
   return smig_search_failed(error, "profile '%s' holds no credentials", self->config->profile);
 }
 
+/* *origin names the source that was asked last: the one that gave the keys, when they were found. */
 static smig_search_t search(const smig_credentials_t *self, const smig_source_options_t *options, smig_keys_t *keys,
-                            smig_error_t *error) {
+                            const char **origin, smig_error_t *error) {
   const smig_s3_config_t *config = self->config;
+  *origin = "the options";
   if (config->access_key_id && config->secret_access_key) {
     smig_keys_set(keys, config->access_key_id, config->secret_access_key, config->session_token);
     return SMIG_SEARCH_FOUND;
   }
+  *origin = "a profile";
   if (config->profile) return search_named(self, options, keys, error);
+  *origin = "the environment (AWS_ACCESS_KEY_ID)";
   smig_search_t found = smig_credentials_environment(keys, error);
-  if (found == SMIG_SEARCH_NOTHING) found = web_identity(options, keys, error);
   if (found == SMIG_SEARCH_NOTHING) {
+    *origin = "the web identity of AWS_WEB_IDENTITY_TOKEN_FILE";
+    found = web_identity(options, keys, error);
+  }
+  if (found == SMIG_SEARCH_NOTHING) {
+    *origin = "a profile";
     found = smig_credentials_profile(profile_name(self), smig_environment("AWS_PROFILE"), options, keys, error);
   }
-  if (found == SMIG_SEARCH_NOTHING) found = smig_credentials_container(options, keys, error);
   if (found == SMIG_SEARCH_NOTHING) {
+    *origin = "the container's endpoint";
+    found = smig_credentials_container(options, keys, error);
+  }
+  if (found == SMIG_SEARCH_NOTHING) {
+    *origin = "the instance's metadata";
     smig_error_t why = SMIG_ERROR_INIT;
     found = smig_credentials_instance(options, keys, &why);
     if (found == SMIG_SEARCH_NOTHING)
@@ -125,7 +141,8 @@ static smig_search_t search(const smig_credentials_t *self, const smig_source_op
 }
 
 /* Whether usable keys were found; else *error. */
-static bool look(smig_credentials_t *self, int64_t now_wall_ms, smig_keys_t *keys, smig_error_t *error) {
+static bool look(smig_credentials_t *self, int64_t now_wall_ms, smig_keys_t *keys, const char **origin,
+                 smig_error_t *error) {
   const smig_s3_config_t *config = self->config;
   const char *region = config->region ? config->region : smig_credentials_region(self);
   smig_source_options_t options = {
@@ -133,7 +150,7 @@ static bool look(smig_credentials_t *self, int64_t now_wall_ms, smig_keys_t *key
       .ca_file = config->ca_file ? config->ca_file : smig_environment("AWS_CA_BUNDLE"),
       .guard = self->guard,
   };
-  if (search(self, &options, keys, error) != SMIG_SEARCH_FOUND) return false;
+  if (search(self, &options, keys, origin, error) != SMIG_SEARCH_FOUND) return false;
   if (keys->expires_wall_ms == 0 || keys->expires_wall_ms > now_wall_ms) return true;
   char expired[SMIG_ISO_SIZE];
   smig_clock_iso(keys->expires_wall_ms, expired);
@@ -166,8 +183,12 @@ bool smig_credentials_get(smig_credentials_t *self, bool anew, const smig_s3_cre
   if (!valid || (expires && now_wall_ms >= self->refresh_wall_ms)) {
     smig_keys_t fresh = {0};
     smig_error_t why = SMIG_ERROR_INIT;
+    const char *origin;
     self->fetches++;
-    if (look(self, now_wall_ms, &fresh, &why)) {
+    if (look(self, now_wall_ms, &fresh, &origin, &why)) {
+      bool of_profile = strcmp(origin, "a profile") == 0;
+      bson_free(self->origin);
+      self->origin = of_profile ? bson_strdup_printf("profile '%s'", profile_name(self)) : bson_strdup(origin);
       smig_keys_release(&self->keys);
       self->keys = fresh;
       self->has_keys = true;
@@ -183,4 +204,8 @@ bool smig_credentials_get(smig_credentials_t *self, bool anew, const smig_s3_cre
   }
   show(self, found);
   return true;
+}
+
+const char *smig_credentials_origin(const smig_credentials_t *self) {
+  return self->origin;
 }

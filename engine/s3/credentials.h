@@ -26,6 +26,8 @@ bool smig_credentials_get(smig_credentials_t *credentials, bool anew, const smig
                           smig_error_t *error);
 /* How often they were fetched, or looked for in vain: those of an older fetch need not be asked for anew. */
 uint64_t smig_credentials_fetches(const smig_credentials_t *credentials);
+/* Where the credentials come from, for people ("profile 'deploy'"); NULL: none were fetched yet. Into the provider. */
+const char *smig_credentials_origin(const smig_credentials_t *credentials);
 /* The region of environment or profile; NULL: none is set. Into the provider. */
 const char *smig_credentials_region(smig_credentials_t *credentials);
 

@@ -107,8 +107,7 @@ struct smig_s3 {
 
 /* Opens libcurl at the first call. */
 bool smig_s3_client_prepare(smig_s3_t *client, smig_error_t *error);
-/* The region of a bucket (NULL: of the service), as far as it is known. */
-const char *smig_s3_region_of(const smig_s3_t *client, const char *bucket);
+/* What smig_s3_region_of says from now on. */
 void smig_s3_remember_region(smig_s3_t *client, const char *bucket, const char *region);
 
 /* ---------------------------------------------------------------- exchange */

@@ -63,6 +63,10 @@ void smig_s3_free(smig_s3_t *client);
 /* The configured bucket, or NULL; the endpoint for messages ("http://127.0.0.1:7070", never credentials). */
 const char *smig_s3_bucket(const smig_s3_t *client);
 const char *smig_s3_endpoint(const smig_s3_t *client);
+/* The region that requests on the bucket (NULL: on the service) are signed for: the configured one, or what the service told. */
+const char *smig_s3_region_of(const smig_s3_t *client, const char *bucket);
+/* Where the credentials come from, for people, and which key that is (no secret); fetched when there are none. Into the client. */
+bool smig_s3_credentials(smig_s3_t *client, const char **origin, const char **access_key_id, smig_error_t *error);
 /* Whether bodies travel over TLS. */
 bool smig_s3_is_tls(const smig_s3_t *client);
 

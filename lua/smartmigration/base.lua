@@ -181,8 +181,23 @@ local function compare_new(was, is, taken, findings)
   end
 end
 
+-- The steps with what can be compared. Nothing has judged the chain yet, so anything may be missing.
+local function comparable(steps)
+  local list = {}
+  for _, step in ipairs(steps) do
+    if step.id ~= nil then
+      list[#list + 1] = {
+        id = tostring(step.id), from = text.version(step.from or "?"), to = text.version(step.to or "?"), file = step.file,
+        checksum = step.checksum,
+      }
+    end
+  end
+  return list
+end
+
 -- What differs between the steps of the base and those that are: { id, file, from, to, checksum } each.
 local function compare(was, is, place)
+  was, is = comparable(was), comparable(is)
   local findings = {}
   local taken = compare_old(was, is, place, findings)
   compare_new(was, is, taken, findings)

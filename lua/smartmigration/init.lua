@@ -190,6 +190,7 @@ function smartmigration.new(settings)
     state = {
       steps = {}, sources = {}, unfinished = {}, log = flat.log, offline = flat.offline,
       mongo = { uri = flat.mongo_uri, name = flat.mongo_database, database = flat.mongo },
+      s3 = settings.s3 or {},
     },
   }, meta)
   if folder then

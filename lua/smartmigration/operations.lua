@@ -1,7 +1,8 @@
 -- What an operator does with a migration: the methods baseline, repair, import_ledger, unlock, checkpoints,
--- clear_checkpoints, history.
+-- clear_checkpoints, history,
+-- doctor.
 --
--- They take the lock as a run does (lock.wait_ms); the history and looking at checkpoints only read. Users: init.lua.
+-- They take the lock as a run does (lock.wait_ms); doctor, the history and looking at checkpoints do not. Users: init.lua.
 -- Errors: INVALID_OPTIONS for wrong arguments and for what the ledger does not permit (details.reason), LOCK_TIMEOUT,
 -- STEP_FAILED (repair with rerun), and those of every command that reaches the ledger.
 local core = require "smartmigration.core"
@@ -101,6 +102,16 @@ function operations.add(Migration, ready, steps)
       return self.engine:prune_history(age)
     end
     return self.engine:history()
+  end
+
+  -- What is wrong with the stores, and how to mend it; { files = paths } are looked at, too, whether everybody can read secrets
+  -- in them.
+  function Migration:doctor(settings)
+    local files = check_options(settings, "doctor", { files = "table" }).files or {}
+    for _, path in ipairs(files) do
+      check_text(path, "a path in option 'files'")
+    end
+    return require("smartmigration.doctor").run(self.engine, self.state, files)
   end
 end
 

@@ -46,6 +46,12 @@ function text.did_you_mean(nearest)
   return nearest and (" (did you mean '%s'?)"):format(nearest) or ""
 end
 
+-- A version as a checked chain has it: without blanks, `v` and build metadata. What is no version stays as it is.
+function text.version(value)
+  value = tostring(value)
+  return value:match "^%s*v?(%d+%.%d+%.%d+[%w.-]*)" or value
+end
+
 -- snake_case to camelCase; a leading underscore stays.
 function text.camel(key)
   return key:sub(1, 1) .. key:sub(2):gsub("_(%w)", string.upper)

@@ -3,6 +3,7 @@
 --   local place <close> = cli.place { ["migrations/0001-a.lua"] = "return …" }   -- a working folder with files
 --   local result = place:run { "plan", "--json", env = { NAME = "value" } }  -- { status, signal, out, err, ms, json }
 --   local child = place:start { "run" }                                          -- a child of spec.support.process
+--   for _, command in ipairs(cli.commands) do … end              -- what the sources define: name, summary, …
 --
 -- SMARTMIGRATION_BIN names another binary than the build's. `json` is the parsed stdout where --json was asked for;
 -- that it is exactly one document, and that it is as docs/schemas says, is checked here.
@@ -11,7 +12,7 @@ local dkjson = require "dkjson"
 local process = require "spec.support.process"
 local schema = require "spec.support.schema"
 
-local cli = { null = dkjson.null }
+local cli = { null = dkjson.null, commands = dofile(build.root .. "/lua/smartmigration/cli/commands.lua") }
 
 cli.binary = os.getenv "SMARTMIGRATION_BIN" or build.binary
 
@@ -32,7 +33,7 @@ end
 
 function Place:command(words)
   local command = { cli.binary, table.unpack(words) }
-  command.cwd, command.stdin, command.limit = self.folder, words.stdin or "", words.limit
+  command.cwd, command.stdin, command.limit, command.leaks = self.folder, words.stdin or "", words.limit, words.leaks
   command.env = { NO_COLOR = false }
   for name, value in pairs(self.env) do
     command.env[name] = value

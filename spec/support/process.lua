@@ -7,7 +7,7 @@
 --   local result = child:wait(10000)
 --   local results = process.race { { "prog", "1" }, { "prog", "2" } }   -- all start at the same moment; results in order
 --
--- The binary's output is searched for the secrets it was given: one that is shown fails the spec.
+-- The binary's output is searched for the secrets it was given: one that is shown fails the spec, but with `leaks = true`.
 -- stdin stays open until close_stdin(), wait() or the child's end; with `stdin = text` it is written and closed at once.
 -- A child that is closed, collected or left behind by a dead suite gets SIGKILL.
 local system = require "smig_process"
@@ -18,7 +18,7 @@ local Child = {}
 Child.__index = Child
 
 local SIGNALS = { HUP = 1, INT = 2, QUIT = 3, KILL = 9, USR1 = 10, USR2 = 12, PIPE = 13, TERM = 15, CONT = 18, STOP = 19 }
-local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true }
+local OPTIONS = { env = true, cwd = true, stdin = true, limit = true, gate = true, leaks = true }
 local DEFAULT_LIMIT = 60000
 local SHORTEST_SECRET = 4 -- engine/core/secrets.c
 
@@ -93,7 +93,8 @@ function process.start(command)
   local pid, stdin, out, err = system.spawn(argv, env, command.cwd, gate.reading, gate.writing)
   local child = setmetatable({
     pid = pid, stdin = stdin, out_fd = out, err_fd = err, out = "", err = "", limit = command.limit or DEFAULT_LIMIT,
-    command = table.concat(argv, " "), started = system.now_ms(), secrets = secrets_of(argv, env),
+    command = table.concat(argv, " "), started = system.now_ms(),
+    secrets = command.leaks and {} or secrets_of(argv, env),
   }, Child)
   if command.stdin then
     child:write(command.stdin)

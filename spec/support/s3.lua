@@ -1,7 +1,7 @@
 -- The test S3 server, throw-away ones of a spec's own, and a client that is no part of what is under test (s3_admin.py).
 --
 --   local store = s3.shared()               the server the suite runs against (SMARTMIGRATION_TEST_S3_ENDPOINT and AWS_*)
---   local own <close> = s3.start { versions = true, tls = true }   one of its own, with credentials of its own; its process
+--   local own <close> = s3.start { versions = true, tls = true, users = true }   a server of its own; its process
 --                                           own.pids[1] may be frozen and killed; own.ca_file is the certificate to trust
 --   store.endpoint, store.env               what the program under test has to know; store.env for process.start
 --   local bucket = store:bucket()           a bucket nobody has used; those of the shared server are gone when the file ends
@@ -44,7 +44,7 @@ end
 function s3.start(options)
   local command = { "scripts/with-s3" }
   for name, value in pairs(options or {}) do
-    if name ~= "versions" and name ~= "tls" then error("unknown option '" .. tostring(name) .. "'", 2) end
+    if name ~= "versions" and name ~= "tls" and name ~= "users" then error("unknown option '" .. tostring(name) .. "'", 2) end
     table.insert(command, value and "--" .. name or nil)
   end
   local own = own_server.start(command, "SMARTMIGRATION_TEST_S3_ENDPOINT",

@@ -42,7 +42,7 @@ function schema.of(words, document)
   for _, word in ipairs(words) do
     if ("," .. schema.names:gsub(" ", "") .. ","):find("," .. word .. ",", 1, true) then
       name = name or word
-    elseif word == "--dry-run" then
+    elseif word == "--dry-run" and name == "run" then
       name = "plan"
     end
   end

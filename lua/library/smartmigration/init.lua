@@ -60,8 +60,19 @@ error('Cannot require a meta file')
 ---@class (exact) smartmigration.repair_options
 ---@field mark_applied? string the next planned step counts as applied
 ---@field mark_pending? string the step that was applied last counts as pending
----@field accept_drift? string the changed file of an applied step is the right one
+---@field accept_drift? string the chain is right about a step that `validate` names
 ---@field rerun? string runs an applied step once more
+
+--- Options of `validate`.
+---@class (exact) smartmigration.validate_options
+---@field base? string a git ref: the folder is compared with what it was there, too
+
+--- Options of `import_ledger`.
+---@class (exact) smartmigration.import_ledger_options
+---@field from "migrate-mongo" the tool whose record is read
+---@field collection? string where its record is; `changelog` unless told
+---@field map? table<string,string> the ids of steps by names of files, where they do not tell themselves
+---@field dry_run? boolean says what would be recorded
 
 --- Options of `unlock`.
 ---@class (exact) smartmigration.unlock_options
@@ -74,6 +85,25 @@ error('Cannot require a meta file')
 --- Options of `history`.
 ---@class (exact) smartmigration.history_options
 ---@field prune_older_than_ms? integer removes what began longer ago
+
+--- Options of `doctor`.
+---@class (exact) smartmigration.doctor_options
+---@field files? string[] paths of files that may hold secrets: whether everybody can read them
+
+--- What `doctor` gives.
+---@class smartmigration.diagnosis
+---@field checks smartmigration.check[]
+---@field errors integer how many checks failed
+---@field warnings integer
+
+--- One check of `doctor`.
+---@class smartmigration.check
+---@field store string `mongo`, `s3` or `settings`
+---@field check string its name
+---@field status string `ok`, `warning`, `error` or `skipped`
+---@field finding string what was found, or why it was skipped
+---@field fix? string of warnings and errors: what to do
+---@field paste? string[] what to paste into a shell or mongosh, or to give this program
 
 --- What `run` and `plan` give.
 ---@class smartmigration.result
@@ -96,6 +126,29 @@ error('Cannot require a meta file')
 ---@field finished_at? string
 ---@field duration_ms? integer
 ---@field error? table
+
+--- What `validate` gives.
+---@class smartmigration.validation
+---@field steps integer
+---@field current_version? string
+---@field drift smartmigration.drift[]
+---@field base? table with the option `base`: `ref`, `commit`, `steps`
+---@field problem? table with the option `base`: what is wrong besides, `code` and `message`
+
+--- How a step differs from its record, or from the base.
+---@class smartmigration.drift
+---@field id string
+---@field kind "changed"|"missing"|"late-inserted"|"moved"|"ahead"|"renamed" [explained](operations.md#drift)
+---@field file? string
+---@field against? "base" where it differs from the base
+---@field recorded_from? string
+---@field recorded_to? string
+---@field chain_from? string
+---@field chain_to? string
+---@field renamed_to? string of renamed: the id now
+---@field recorded? string of changed: the checksum that was
+---@field found? string of changed: the checksum that is
+---@field way_out string what puts it right
 
 --- A step that is being written; `up` ends it.
 ---@class smartmigration.builder
@@ -168,9 +221,14 @@ function migration:steps() end
 
 --- Checks the chain, and chain and checksums against the ledger.
 --- Raises `CHAIN_NOT_CONTIGUOUS`.
---- Raises `LEDGER_CHAIN_MISMATCH`.
----@return table # `steps`, `current_version`, `drift`
-function migration:validate() end
+--- ```lua
+--- for _, found in ipairs(migration:validate({ base = "origin/main" }).drift) do
+---   print(found.kind, found.id, found.way_out)
+--- end
+--- ```
+---@param options? smartmigration.validate_options
+---@return smartmigration.validation
+function migration:validate(options) end
 
 --- What `run` would do. Writes nothing.
 --- Raises `TARGET_NOT_REACHABLE`.
@@ -191,7 +249,7 @@ function migration:plan() end
 function migration:run(options) end
 
 --- Version, lock and steps. Needs read rights only.
----@return table # `current_version`, `target_version`, `pending`, `check`, `problem`, `lock`, `steps`
+---@return table # `current_version`, `target_version`, `pending`, `check`, `problem`, `ledger`, `lock`, `steps`, `drift`
 function migration:status() end
 
 --- Records that the data is at a version, without running anything.
@@ -210,6 +268,19 @@ function migration:baseline(version, options) end
 ---@param options smartmigration.repair_options
 ---@return table
 function migration:repair(options) end
+
+--- Begins a ledger with what another tool has applied.
+--- Raises `INVALID_OPTIONS`.
+--- Raises `LEDGER_ELSEWHERE`.
+--- Raises `LOCK_TIMEOUT`.
+--- ```lua
+--- migration:import_ledger {
+---   from = "migrate-mongo", map = { ["20200101000000-a.js"] = "lowercase-emails" },
+--- }
+--- ```
+---@param options smartmigration.import_ledger_options
+---@return table # `version`, `imported`, `pending`, `source`, `files`
+function migration:import_ledger(options) end
 
 --- Frees a stale lock, or with `force` that of a live holder.
 --- Raises `LOCK_TIMEOUT`.
@@ -232,6 +303,17 @@ function migration:clear_checkpoints(step) end
 ---@param options? smartmigration.history_options
 ---@return table # `runs`
 function migration:history(options) end
+
+--- What is wrong with the stores, and how to mend it. Takes no lock and leaves nothing behind.
+--- Raises `NO_RESOURCES`.
+--- ```lua
+--- for _, check in ipairs(migration:doctor().checks) do
+---   if check.status == "error" then print(check.finding, check.fix) end
+--- end
+--- ```
+---@param options? smartmigration.doctor_options
+---@return smartmigration.diagnosis
+function migration:doctor(options) end
 
 --- Asks a run to stop; the one method that a step or a logger may call.
 ---@param signal? integer the number of the signal that is the reason

@@ -81,6 +81,15 @@ was granted has run out. Whoever held the lock is refused from then on.]],
 `list` shows the keys of the checkpoints that steps have left, `show` their values too, `clear` removes them, so that the
 step begins anew with its next run. STEP is a step's id; without it every step is meant.]],
     examples = { "smartmigration-lua checkpoint list", "smartmigration-lua checkpoint clear reorganize-uploads" } },
+  { name = "doctor", summary = "say what is wrong with the stores, and how to mend it",
+    text = [[
+Connects to MongoDB and S3, whichever are given, and checks versions, the primary, transactions, permissions, clocks, conditional
+writes and insecure settings; each finding comes with what to do or to paste. Takes no lock and leaves nothing behind. Exit code 1
+where a run would fail; warnings are no failure.]],
+    examples = {
+      "smartmigration-lua doctor",
+      "smartmigration-lua doctor --json | jq -r '.checks[] | select(.status == \"error\").paste[]?'",
+    } },
   { name = "new", summary = "write the file of the next step", argument = "NAME", required = true,
     text = [[
 Writes the next file of the folder: its number follows the last one, `from` is the `to` of the last step, `to` comes from

@@ -68,7 +68,7 @@ end
 
 -- The next version, as npm's semver has it: a pre-release leads to its release first.
 local function raise_version(version, part)
-  local major, minor, patch, rest = version:match "^%s*v?(%d+)%.(%d+)%.(%d+)(.*)$"
+  local major, minor, patch, rest = version:match "^(%d+)%.(%d+)%.(%d+)(.*)$"
   major, minor, patch = math.tointeger(major), math.tointeger(minor), math.tointeger(patch)
   local is_release = rest:sub(1, 1) ~= "-"
   if part == "major" then
@@ -105,9 +105,9 @@ return function(session)
   if #files > 0 then
     migration:validate()
     local steps = migration:steps()
-    from = steps[#steps].to
+    from = text.version(steps[#steps].to)
   end
-  local to = values.to or raise_version(from, values.bump)
+  local to = values.to and text.version(values.to) or raise_version(from, values.bump)
   migration:add { id = id, from = from, to = to, up = function() end }
   migration:validate()
 

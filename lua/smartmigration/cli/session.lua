@@ -53,11 +53,16 @@ local function holds_password(uri)
   return uri:find "^[^/]*//[^/@]*:[^/@]*@" ~= nil
 end
 
+-- Whether an argument of this call holds a password.
+function session:has_password_argument()
+  local uri = self.options.mongo_uri
+  return uri ~= nil and holds_password(uri)
+end
+
 function session:settings()
   if not self.values then
     self.values = config.resolve(self.options)
-    local uri = self.options.mongo_uri
-    if uri and holds_password(uri) then
+    if self:has_password_argument() then
       self:log()("warn", "a password in an argument can be read by others of this machine: use --mongo-uri-file or "
         .. "SMARTMIGRATION_MONGO_URI", nil)
     end

@@ -2,6 +2,7 @@
 -- server has to be given. Returns 0, or 6 when something drifted; every other finding is raised.
 local core = require "smartmigration.core"
 local json = require "smartmigration.report.json"
+local text = require "smartmigration.text"
 
 local DRIFT = 6
 local FIRST = { [5] = true, [3] = true } -- exit codes that count before drift
@@ -20,7 +21,8 @@ return function(session)
   local migration = session:open { offline = session.options.offline or base and not has_server or nil }
   local found = migration:validate { base = base }
   local steps = migration:steps()
-  found.steps, found.from_version, found.to_version = #steps, steps[1].from, steps[#steps].to
+  found.steps = #steps
+  found.from_version, found.to_version = text.version(steps[1].from or "?"), text.version(steps[#steps].to or "?")
   session:result(found, json.VALIDATION, function()
     return require("smartmigration.report.status").validation(found, session.out)
   end)
