@@ -1,8 +1,10 @@
 -- The ledger in S3 through the binary, with nothing but a bucket: processes that start at once, kills, thefts, costs.
 local process = require "spec.support.process"
 local project = require "spec.support.project"
+local s3 = require "spec.support.s3"
 local s3_project = require "spec.support.s3_project"
 local s3_proxy = require "spec.support.s3_proxy"
+local smartmigration = require "smartmigration"
 local wait_for = require "spec.support.wait_for"
 
 local KEY = s3_project.KEY
@@ -54,6 +56,70 @@ describe("processes over a ledger in S3 that start at once", function()
   it("would apply steps twice without the lock's condition", function()
     local doubles = race(4, true, 10, { dev = true, env = { SMIG_FAULT = "lock-condition" } })
     assert.is_true(doubles > 0, "10 rounds of 4 processes without the condition saw no double")
+  end)
+end)
+
+it("two runs of one process over a ledger in S3 exclude each other", function()
+  local store = s3.shared()
+  local bucket = store:bucket()
+  local function engine(up)
+    local migration = smartmigration.new { target_version = "1.1.0", log = function() end, lock = { wait_ms = 0 },
+      s3 = { endpoint = store.endpoint, bucket = bucket } }
+    migration:step("only"):from("1.0.0"):to("1.1.0"):up(up)
+    return migration
+  end
+  local ran, refusal, holder = 0, nil, nil
+  local other <close> = engine(function() ran = ran + 1 end)
+  local first <close> = engine(function(ctx)
+    ran = ran + 1
+    holder = ctx.lease.holder
+    local _
+    _, refusal = pcall(other.run, other)
+  end)
+  first:run()
+  assert.are.equal("LOCK_TIMEOUT", refusal.code)
+  assert.are.equal(holder, refusal.details.holder)
+  assert.are.same({}, other:run().steps_applied)
+  assert.are.equal(1, ran)
+end)
+
+describe("a call to an S3 server that freezes", function()
+  local TTL_MS, STOP_MS, END_MS, RECORD_MS = 5000, 1000, 2000, 3000
+  local ASK = [[
+    io.stderr:write "begun\n"
+    local ok, err
+    repeat ok, err = pcall(ctx.bucket.head, ctx.bucket, "k") until not ok
+    error(err, 0)]]
+
+  -- `latest`: how long after the freeze, and `act`, the step must have ended, and with it its call.
+  local function ended(flags, code, latest, act)
+    local own <close> = s3.start()
+    local p <close> = s3_project.new({ ["1.lua"] = project.step("s", "1.0.0", "1.1.0", ASK) }, { store = own, flags = flags })
+    local child <close> = p:start { "run" }
+    child:wait_for "begun"
+    process.kill(own.pids[1], "STOP")
+    local since = process.now_ms()
+    act(child)
+    local result = project.parse(child:wait())
+    local took = process.now_ms() - since
+    assert.are.equal(code, result.json.error.code, result.out .. result.err)
+    local step = result.json.stepsFailed[1]
+    assert.is_true(step.durationMs <= since - child.started + latest, ("%d ms"):format(step.durationMs))
+    return result, took
+  end
+
+  it("ends within two seconds of the loss of the lock", function()
+    local result = ended({ "--lock-ttl", TTL_MS .. "ms" }, "LOCK_LOST", TTL_MS * 3 // 4 + END_MS, function() end)
+    assert.are.equal(4, result.status, result.out .. result.err)
+  end)
+
+  it("ends within two seconds of the end of the time to stop in, and so does, a little later, the process", function()
+    local result, took = ended({ "--stop-timeout", STOP_MS .. "ms" }, "INTERRUPTED", STOP_MS + END_MS,
+      function(child) child:kill "TERM" end)
+    assert.are.equal(143, result.status, result.out .. result.err)
+    assert.is_truthy(result.err:find("could not be recorded", 1, true), result.err)
+    -- The last calls, beside the beat under way, still look once for the server.
+    assert.is_true(took <= STOP_MS + RECORD_MS + 4 * END_MS, took .. " ms")
   end)
 end)
 

@@ -1,7 +1,10 @@
 -- What a dead or stopped run leaves behind, and who may take its lock.
 local bson = require "smartmigration.bson"
 local process = require "spec.support.process"
+local json = require "spec.support.json"
 local project = require "spec.support.project"
+local s3 = require "spec.support.s3"
+local s3_project = require "spec.support.s3_project"
 local server = require "spec.support.server"
 local wait_for = require "spec.support.wait_for"
 
@@ -88,14 +91,31 @@ describe("after kill -9", function()
     return p
   end
 
-  it("in a long update, the next run ends it before its first step", function()
-    local p <close> = kill_in_a_long_update()
+  local function ends_the_leftover(options, ledger)
+    local p <close> = kill_in_a_long_update(options)
+    assert.are.equal("running", ledger(p).steps.long.status)
     p:migrate()
     local after = hash(p)
     assert.are.equal(0, commands_on_things(p))
     assert.are.equal(after, hash(p))
     assert.is_true(p.db:collection("things"):count { n = 1 } < 800, "the update was not ended, it was waited for")
-    assert.is_nil(p:ledger().leftovers)
+    assert.are.equal("1.1.0", ledger(p).currentVersion)
+    assert.is_nil(ledger(p).leftovers)
+  end
+
+  it("in a long update, the next run ends it before its first step", function()
+    ends_the_leftover(nil, function(p) return p:ledger() end)
+  end)
+
+  it("in a long update with the ledger in S3, the same", function()
+    local store = s3.shared()
+    local bucket = store:bucket()
+    local options = { env = store.env,
+      flags = { "--s3-bucket", bucket, "--s3-endpoint", store.endpoint, "--ledger", "s3" } }
+    ends_the_leftover(options, function(p)
+      assert.is_nil(p:ledger(), "there is a ledger in MongoDB")
+      return json.plain(store:get(bucket, s3_project.KEY))
+    end)
   end)
 
   it("in a long update, data would still change after the next run without the clean-up", function()

@@ -132,6 +132,12 @@ int64_t smig_guard_time_left_ms(const smig_guard_t *guard, int64_t wanted_ms) {
   return left < wanted_ms ? left : wanted_ms;
 }
 
+int64_t smig_guard_call_limit_ms(const smig_guard_t *guard, int64_t limit_ms) {
+  int64_t least = limit_ms < SMIG_GUARD_LAST_CALL_MS ? limit_ms : SMIG_GUARD_LAST_CALL_MS;
+  int64_t left = guard ? smig_guard_time_left_ms(guard, limit_ms) : limit_ms;
+  return left > least ? left : least;
+}
+
 bool smig_guard_shut_overdue(smig_guard_t *guard) {
   if (atomic_load(&guard->state) != SMIG_GUARD_OPEN || !stop_overdue(guard)) return false;
   smig_error_t reason = SMIG_ERROR_INIT;

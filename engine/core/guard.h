@@ -13,7 +13,10 @@
 
 #include <stdatomic.h>
 
-enum { SMIG_GUARD_END_MS = 3000 };
+enum {
+  SMIG_GUARD_END_MS = 3000,
+  SMIG_GUARD_LAST_CALL_MS = 1000 /* a server that answers must get to hear of the end although the time is over */
+};
 
 typedef enum smig_guard_state {
   SMIG_GUARD_OPEN,        /* work */
@@ -52,6 +55,8 @@ bool smig_guard_shut_overdue(smig_guard_t *guard);
  * SMIG_GUARD_END_MS after the time it had to stop in, 0 when that is over.
  */
 int64_t smig_guard_time_left_ms(const smig_guard_t *guard, int64_t wanted_ms);
+/* The same of one call's limit, but not less than SMIG_GUARD_LAST_CALL_MS where it is longer. `guard` may be NULL. */
+int64_t smig_guard_call_limit_ms(const smig_guard_t *guard, int64_t limit_ms);
 /*
  * Heartbeat: shuts the guard; `reason` is moved into it. An interrupted run may still lose its lock; any other call on a
  * guard that is shut only releases `reason`.

@@ -83,7 +83,8 @@ static outcome_t write_once(smig_s3_ledger_t *self, const smig_s3_change_t *chan
 
 static bool write_in_turn(smig_s3_ledger_t *self, const smig_s3_change_t *change, smig_s3_written_t *written,
                           smig_error_t *error) {
-  smig_s3_attempt_t attempt = {.until_boot_ms = smig_clock_boot_ms() + self->patience_ms};
+  int64_t time_ms = smig_s3_time_left_ms(self->object.client, self->patience_ms);
+  smig_s3_attempt_t attempt = {.until_boot_ms = smig_clock_boot_ms() + time_ms};
   /* Where conditions protect nothing, a body that was read earlier must not be written back. */
   bool fresh = self->object.distrusted || !smig_s3_shared_recall(self->shared, &written->now);
   if (fresh && !smig_s3_ledger_read(self, change->what, &written->now, error)) return false;

@@ -21,7 +21,6 @@ enum {
   KNOWN_MS = 100,          /* for how long a primary that was found counts as known */
   STEP_DOWN_MS = 100,      /* a primary that steps down interrupts commands while it still calls itself one */
   CONNECT_SLICE_MS = 1100, /* under a guard; a lost packet is sent again after 1 s */
-  LAST_CALL_MS = 1000,     /* a server that answers must get to hear of the end although its time is over */
 };
 
 struct smig_mongo_connection {
@@ -308,8 +307,7 @@ int64_t smig_mongo_connection_time_left(const smig_mongo_connection_t *connectio
 }
 
 void smig_mongo_connection_limit(smig_mongo_connection_t *connection, int64_t limit_ms) {
-  int64_t left = smig_mongo_connection_time_left(connection, limit_ms);
-  if (left < LAST_CALL_MS && left < limit_ms) left = limit_ms < LAST_CALL_MS ? limit_ms : LAST_CALL_MS;
+  int64_t left = smig_guard_call_limit_ms(connection->gate.guard, limit_ms);
   connection->gate.limit_mono_ms = limit_ms > 0 ? smig_clock_mono_ms() + left : 0;
   connection->gate.timed_out = false;
 }

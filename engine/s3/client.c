@@ -195,8 +195,12 @@ void smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard) {
   smig_credentials_set_guard(client->credentials, guard);
 }
 
+int64_t smig_s3_time_left_ms(const smig_s3_t *client, int64_t wanted_ms) {
+  return client->guard ? smig_guard_time_left_ms(client->guard, wanted_ms) : wanted_ms;
+}
+
 void smig_s3_limit(smig_s3_t *client, int64_t limit_ms) {
-  client->limit_ms = limit_ms;
+  client->limit_ms = smig_guard_call_limit_ms(client->guard, limit_ms);
 }
 
 const char *smig_s3_region_of(const smig_s3_t *client, const char *bucket) {

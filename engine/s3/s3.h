@@ -72,8 +72,13 @@ bool smig_s3_is_tls(const smig_s3_t *client);
 
 /* The guard that starting, sending and waiting obey; NULL: none. Borrowed until replaced. What is under way ends within 1 s of its shutting. */
 void smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard);
-/* Exchanges started from now on end within limit_ms, all tries together ("Timeout"); 0: no limit but for connecting and for stalling. */
+/*
+ * Exchanges started from now on end within limit_ms, all tries together ("Timeout"); 0: no limit but for connecting and for stalling.
+ * With a guard that was asked to stop no later than the run has time to write down how it ended, but for one last look at the server.
+ */
 void smig_s3_limit(smig_s3_t *client, int64_t limit_ms);
+/* What is left of `wanted_ms` by the guard, see core/guard.h. */
+int64_t smig_s3_time_left_ms(const smig_s3_t *client, int64_t wanted_ms);
 
 /* ------------------------------------------------------------------ fields */
 

@@ -367,6 +367,9 @@ static void a_request_to_stop_bounds_what_comes_after_it(void) {
   CHECK(left > 20000 && left <= 20000 + SMIG_GUARD_END_MS);
   atomic_store(&guard.stop_asked_boot_ms, smig_clock_boot_ms() - 20000 - SMIG_GUARD_END_MS);
   CHECK(smig_guard_time_left_ms(&guard, 10000) == 0);
+  CHECK(smig_guard_call_limit_ms(&guard, 10000) == SMIG_GUARD_LAST_CALL_MS);
+  CHECK(smig_guard_call_limit_ms(&guard, 300) == 300 && smig_guard_call_limit_ms(&guard, 0) == 0);
+  CHECK(smig_guard_call_limit_ms(NULL, 10000) == 10000);
   smig_guard_limit_stop(&guard, INT64_MAX); /* no run has begun */
   CHECK(smig_guard_time_left_ms(&guard, 10000) == 10000);
   smig_guard_release(&guard);

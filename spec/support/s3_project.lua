@@ -5,7 +5,8 @@
 --   p:file(name, text)                   writes a migration
 --   p:ledger(), p:set_ledger(json)       the ledger's data as a plain table, or nil; stores one
 --   p:keys(prefix), p:empty()            what the bucket holds; takes it away
--- With `proxy` (spec.support.s3_proxy) the program goes by way of it; what is looked at here never does.
+-- With `proxy` (spec.support.s3_proxy) the program goes by way of it; what is looked at here never does. `store`: a server of the
+-- spec's own (spec.support.s3) in place of the shared one.
 local build = require "spec.support.build"
 local json = require "spec.support.json"
 local process = require "spec.support.process"
@@ -21,7 +22,7 @@ function s3_project.new(files, options)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute(("mkdir -p '%s/migrations'"):format(folder)))
-  local store = s3.shared()
+  local store = options.store or s3.shared()
   local self = setmetatable({
     folder = folder, store = store, bucket = store:bucket(), flags = options.flags or {},
     endpoint = options.proxy and options.proxy.endpoint or store.endpoint, env = options.env or {},
