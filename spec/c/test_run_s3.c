@@ -278,6 +278,30 @@ static void a_transactional_step_needs_the_ledger_in_mongodb(void) {
   smig_engine_free(engine);
 }
 
+static bool fail_without_a_reason(smig_ctx_t *ctx, void *user, smig_error_t *failure) {
+  (void)user, (void)failure;
+  calls++;
+  return strcmp(smig_ctx_step(ctx)->id, "b") != 0;
+}
+
+static void a_transactional_step_may_fail_without_a_reason(void) {
+  smig_options_t options = options_of();
+  bson_iter_t iter, code;
+  options.mongo.uri = mongo_uri;
+  options.mongo.database = mongo_database;
+  options.ledger_backend = "mongo";
+  smig_engine_t *engine = engine_with(&options, fail_without_a_reason, true);
+  smig_result_t *result = NULL;
+  CHECK_FAILS(smig_engine_run(engine, &result, &error), error, SMIG_STEP_FAILED);
+  CHECK_STR(error.message, "step 'b' (1.1.0 -> 1.2.0) failed: it gave no reason");
+  CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "cause.code", &code));
+  CHECK_STR(bson_iter_utf8(&code, NULL), "FOREIGN");
+  CHECK(calls == 2);
+  smig_error_release(&error);
+  smig_engine_free(engine);
+  mongo_drop();
+}
+
 /* Takes the lock away, and works on until that is noticed. */
 static bool be_robbed(smig_ctx_t *ctx, void *user, smig_error_t *failure) {
   (void)user;
@@ -376,6 +400,7 @@ int main(void) {
   RUN(with_both_resources_both_must_be_fresh);
   RUN(a_ledger_elsewhere_is_found_in_either_store);
   RUN(a_transactional_step_needs_the_ledger_in_mongodb);
+  RUN(a_transactional_step_may_fail_without_a_reason);
   RUN(a_run_that_lost_its_lock_sends_nothing_more);
   RUN(a_lock_that_shows_no_life_is_taken_over_whatever_its_expiry);
   RUN(an_expired_lock_is_taken_over_at_once);
