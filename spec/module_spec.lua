@@ -74,6 +74,26 @@ describe("the module in a stock lua5.4", function()
     run { "rm", "-r", (data:gsub("/data$", "")) }
   end)
 
+  it("refuses to run over a client that was closed, and to close one under a run", function()
+    local path = migrations.folder { ["closed.lua"] = [[
+      local uri, name = ...
+      local client = require("smartmigration.mongo").connect(uri)
+      local migration = require("smartmigration").new { target_from_chain = true, mongo = { database = client:database(name) } }
+      local refused
+      migration:step("only"):from("1.0.0"):to("1.1.0"):up(function() refused = select(2, pcall(client.close, client)) end)
+      assert(migration:run().current_version_after == "1.1.0")
+      client:close()
+      local ok, failure = pcall(migration.run, migration)
+      assert(not ok)
+      migration:close()
+      io.write(refused.message, "; ", failure.message) ]] }
+    local result = run { "lua5.4", "-e", ("package.path, package.cpath = '', %q"):format(build.cpath), path .. "/closed.lua",
+      server.uri, server.database() }
+    migrations.clean()
+    assert.equal("client is in use by a migration that runs: close it afterwards; the client of the migration's database is " ..
+      "closed: keep it open as long as the migration", result.out)
+  end)
+
   it("runs the example's chain as the binary does", function()
     local store = s3.shared()
     local by_module, by_binary = server.database(), server.database()

@@ -253,6 +253,43 @@ describe("a gridfs bucket", function()
     assert.matches("is closed", caught(its.delete, its, id).message)
   end)
 
+  it("takes nothing more after a write that failed, for what came next would make a file with a hole", function()
+    local its, session = db:gridfs { chunk_size = 1024 * 1024 }, db:start_session()
+    local five = ("x"):rep(5 * 1024 * 1024)
+    local function failed_upload(name)
+      local upload = its:open_upload(name, { session = session })
+      session:start_transaction()
+      assert.matches("cannot be used in a transaction", caught(upload.write, upload, five).message)
+      session:abort()
+      return upload
+    end
+    local upload = failed_upload "hole"
+    assert.matches("^upload has failed and takes nothing more", caught(upload.write, upload, five).message)
+    assert.matches("^upload has failed", caught(upload.close, upload).message)
+    upload:abort()
+    assert.matches("^upload has failed", caught(function()
+      local left <close> = failed_upload "left" -- luacheck: ignore 211
+    end).message)
+    assert.equal(0, db:collection("fs.files"):count())
+    assert.equal(0, chunks())
+  end)
+
+  it("survives a source or a sink that closes what the stream stands on", function()
+    local its, session = db:gridfs { chunk_size = 64 }, db:start_session()
+    local id, five = its:upload("f", ("x"):rep(320)), ("x"):rep(5 * 1024 * 1024)
+    assert.equal("download is closed",
+      caught(its.download, its, id, function() session:close() end, { session = session }).message)
+    local client = server.client()
+    local other = client:database(db.name)
+    session = other:start_session()
+    assert.equal("upload is closed", caught(other.gridfs(other).upload, other:gridfs(), "g", function()
+      session:close()
+      return five
+    end, { session = session }).message)
+    assert.equal("UNFINISHED_WRITES", caught(client.close, client).code)
+    assert.equal(1, db:collection("fs.files"):count())
+  end)
+
   it("an upload left open fails its step", function()
     local failure = migrations.step_failure(function(ctx) ctx.mongo:gridfs():open_upload("f"):write "x" end)
     assert.equal("UNFINISHED_WRITES", failure.cause.code)

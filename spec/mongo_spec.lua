@@ -45,6 +45,14 @@ describe("a collection", function()
       assert.is_nil(bson.json(err.reply):find("hush", 1, true))
     end)
 
+    it("names it in UTF-8, wherever the driver cuts the text", function()
+      for pad = 0, 1 do
+        local key = ("a"):rep(pad) .. ("é"):rep(600)
+        users:insert_one { _id = key }
+        assert.truthy(utf8.len(caught(users.insert_one, users, { _id = key }).message))
+      end
+    end)
+
     it("raises what a validator refuses, unless it is bypassed", function()
       db:create_collection("checked", { validator = { age = { ["$type"] = "int" } } })
       local checked = db:collection "checked"

@@ -12,6 +12,8 @@ lengine_t *engine_check(lua_State *L) {
   lengine_t *handle = luaL_checkudata(L, 1, ENGINE);
   if (!handle->engine) kit_raise_argument(L, "migration is closed");
   if (handle->thread) kit_raise_argument(L, "migration is running: it cannot be used by its own steps or logger");
+  if (handle->scope && !handle->scope->connection)
+    kit_raise_argument(L, "the client of the migration's database is closed: keep it open as long as the migration");
   return handle;
 }
 
@@ -76,10 +78,12 @@ static void begin_call(lua_State *L, lengine_t *handle, lhost_section_t *section
   lua_pop(L, 1);
   lhost_enter(L, false, section);
   handle->thread = L;
+  if (handle->scope) handle->scope->users++;
 }
 
 static void end_call(lua_State *L, lengine_t *handle, const lhost_section_t *section) {
   handle->thread = NULL;
+  if (handle->scope) handle->scope->users--;
   lhost_leave(L, section);
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, handle); /* the key exists: needs no memory */
@@ -176,6 +180,7 @@ static void close_engine(lengine_t *handle) {
   lhost_signals_forget(handle->engine);
   smig_engine_free(handle->engine);
   handle->engine = NULL;
+  handle->scope = NULL;
 }
 
 static int method_close(lua_State *L) {

@@ -4,6 +4,7 @@
 
 #include "lengine.h"
 #include "lhost.h"
+#include "lmongo.h"
 
 #define ENGINE "smartmigration.engine"
 
@@ -11,6 +12,7 @@
 typedef struct lengine {
   smig_engine_t *engine; /* NULL: closed */
   lua_State *thread;     /* that called the engine; NULL: nobody is calling */
+  lmongo_scope_t *scope; /* of the database handle given; NULL: none was */
 } lengine_t;
 
 /* The open handle at 1 that nobody is calling; raises else. */

@@ -3,7 +3,6 @@
  * the author; what is wrong here is a mistake of ours, but for values, which the engine checks.
  */
 #include "engine_internal.h"
-#include "lmongo.h"
 #include "ls3.h"
 
 typedef struct flat_options {
@@ -82,7 +81,8 @@ int engine_new(lua_State *L) {
     flat.options.log_user = handle;
   }
   if (flat.mongo) {
-    flat.options.mongo.connection = lmongo_check_database(L, flat.mongo, &flat.options.mongo.database);
+    handle->scope = lmongo_check_database(L, flat.mongo, &flat.options.mongo.database);
+    flat.options.mongo.connection = handle->scope->connection;
     lua_pushvalue(L, flat.mongo); /* it must not be collected before the engine */
     lua_setfield(L, -2, "mongo");
   }

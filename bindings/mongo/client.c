@@ -58,6 +58,8 @@ static int client_close(lua_State *L) {
     return kit_raise_argument(L, "the client of %s is closed by the engine",
                               client->scope->owner ? client->scope->owner : "a run");
   }
+  if (client->scope->users)
+    return kit_raise_argument(L, "client is in use by a migration that runs: close it afterwards");
   lua_getiuservalue(L, 1, 1);
   lmongo_end_scope(L, -1);
   return 0;

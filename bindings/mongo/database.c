@@ -230,10 +230,10 @@ void lmongo_push_database(lua_State *L, int scope_idx, const char *name) {
   lmongo_push_target(L, scope_idx, 0, name, NULL);
 }
 
-smig_mongo_connection_t *lmongo_check_database(lua_State *L, int idx, const char **name) {
+lmongo_scope_t *lmongo_check_database(lua_State *L, int idx, const char **name) {
   const lmongo_target_t *target = luaL_testudata(L, idx, LMONGO_DATABASE);
   if (!target) kit_argerror(L, idx, "database");
   lmongo_check_scope(L, target->scope, "database");
   *name = target->database;
-  return target->scope->connection;
+  return target->scope;
 }

@@ -76,6 +76,8 @@ static void next_chunk(lua_State *L, download_t *download) {
   const bson_t *chunk;
   bson_iter_t iter;
   lmongo_check_scope(L, download->bucket->scope, "download");
+  /* A sink is the author's: it may have closed the session that the download runs on. */
+  if (!download->cursor) kit_raise_argument(L, "download is closed");
   bool found = mongoc_cursor_next(download->cursor, &chunk);
   if (!found) fail(L, download);
   if (!found || !bson_iter_init_find(&iter, chunk, "n") || bson_iter_as_int64(&iter) != number) {

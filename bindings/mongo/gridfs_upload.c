@@ -4,6 +4,7 @@
  *
  * Aborting deletes the chunks that this stream has stored, by number: the id may be the caller's, and another file's chunks under the
  * same id are not ours to delete. An upload that ends neither closed nor aborted is noted, and the end of the step raises that.
+ * After a write that failed only aborting is left: what came next would make a file with a hole.
  */
 #include "gridfs.h"
 
@@ -26,6 +27,7 @@ typedef struct upload {
   int64_t chunk_bytes, used, length;
   int32_t made, stored; /* numbers of chunks */
   upload_state_t state;
+  bool failed; /* a part of what was written is lost */
 } upload_t;
 
 static void drop_chunks(upload_t *upload) {
@@ -36,6 +38,7 @@ static void drop_chunks(upload_t *upload) {
 static void release(upload_t *upload) {
   if (upload->state == UPLOAD_OPEN) lmongo_unlink(upload->bucket->scope, &upload->child);
   upload->state = UPLOAD_CLOSED;
+  upload->failed = false;
   drop_chunks(upload);
   bson_free(upload->chunks);
   bson_free(upload->data);
@@ -69,8 +72,11 @@ static upload_t *check_upload(lua_State *L) {
   return upload;
 }
 
+static const char has_failed[] = "upload has failed and takes nothing more: abort it, and upload the file anew";
+
 static upload_t *check_open(lua_State *L) {
   upload_t *upload = check_upload(L);
+  if (upload->failed) kit_raise_argument(L, "%s", has_failed);
   if (upload->state == UPLOAD_OPEN) return upload;
   lmongo_scope_t *scope = upload->bucket->scope;
   if (!scope->connection && scope->owner) kit_raise_argument(L, "upload of %s is no longer valid", scope->owner);
@@ -123,6 +129,7 @@ static void make_chunk(lua_State *L, int idx, upload_t *upload) {
 }
 
 static void write_data(lua_State *L, int idx, upload_t *upload, const char *data, size_t length) {
+  upload->failed = true; /* until all of it was taken */
   while (length > 0) {
     size_t room = (size_t)(upload->chunk_bytes - upload->used), part = length < room ? length : room;
     memcpy(upload->data + upload->used, data, part);
@@ -132,12 +139,15 @@ static void write_data(lua_State *L, int idx, upload_t *upload, const char *data
     length -= part;
     if (upload->used == upload->chunk_bytes) make_chunk(L, idx, upload);
   }
+  upload->failed = false;
 }
 
 /* The rest, and the file's document. */
 static void finish(lua_State *L, int idx, upload_t *upload) {
+  upload->failed = true;
   if (upload->used) make_chunk(L, idx, upload);
   store_chunks(L, idx, upload);
+  upload->failed = false;
   int top = lua_gettop(L);
   lmongo_common_t common = common_of(L, idx, upload);
   lmongo_call_t *call = gridfs_call(L, upload->bucket->files, "upload to", LMONGO_WRITE, &common);
@@ -207,8 +217,8 @@ static int upload_write(lua_State *L) {
 
 /* stream:close() -> id: the file is there now; again it does nothing */
 static int upload_close(lua_State *L) {
-  upload_t *upload = check_upload(L);
-  if (upload->state != UPLOAD_OPEN) return 0;
+  if (check_upload(L)->state != UPLOAD_OPEN) return 0;
+  upload_t *upload = check_open(L);
   bson_iter_t id;
   bson_iter_init_find(&id, upload->id, "_id");
   lbson_push_value(L, &id);
@@ -229,8 +239,12 @@ static int upload_abort(lua_State *L) {
 /* The end of the block: (stream, error or nil) */
 static int upload_leave(lua_State *L) {
   upload_t *upload = check_upload(L);
+  bool failed = upload->failed;
   if (!lua_isnoneornil(L, 2)) {
     abort_quietly(L, 1, upload);
+  } else if (failed) { /* and the failure was caught in the block */
+    abort_quietly(L, 1, upload);
+    return kit_raise_argument(L, "%s", has_failed);
   } else if (upload->state == UPLOAD_OPEN) {
     lua_settop(L, 1);
     finish(L, 1, upload);
@@ -410,6 +424,7 @@ static int copy_source(lua_State *L) {
   } else {
     while (read_source(L, upload)) {
       const char *data = lua_tolstring(L, -1, &length);
+      check_open(L); /* the source is the author's: it may have closed what the upload stands on */
       write_data(L, 1, upload, data, length);
       lua_settop(L, 3);
     }

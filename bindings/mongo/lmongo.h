@@ -27,6 +27,7 @@ typedef struct lmongo_scope {
   struct lmongo_child *children;    /* open cursors and sessions: they end with the scope */
   struct lmongo_session
       *transaction; /* the session that is in a transaction, to warn of commands outside of it; or NULL */
+  int users;        /* migrations that run over the connection: it is not closed under them */
   char *unfinished; /* what was given and never reached the server, for the end to raise; or NULL */
 } lmongo_scope_t;
 
@@ -44,7 +45,10 @@ int lmongo_start_session(lua_State *L, int scope_idx, int options_idx);
 int lmongo_transaction(lua_State *L, int scope_idx, int function_idx, int options_idx);
 /* Whether the function at idx is a method of collection or database handles. */
 bool lmongo_is_method(lua_State *L, int function_idx);
-/* The connection and name of the database handle at idx (raises when it is none): for smartmigration.new{mongo={database=db}}. */
-smig_mongo_connection_t *lmongo_check_database(lua_State *L, int idx, const char **name);
+/*
+ * The scope and name of the database handle at idx (raises when it is none, or closed): for smartmigration.new{mongo={database=db}}.
+ * Whoever keeps the connection keeps the handle, looks whether the scope is still open, and counts among its users meanwhile.
+ */
+lmongo_scope_t *lmongo_check_database(lua_State *L, int idx, const char **name);
 
 #endif

@@ -23,7 +23,6 @@ void smig_guard_release(smig_guard_t *guard) {
 void smig_guard_reset(smig_guard_t *guard) {
   smig_guard_release(guard);
   atomic_store(&guard->state, SMIG_GUARD_OPEN);
-  atomic_store(&guard->stop_asked_boot_ms, 0);
   atomic_store(&guard->stop_timeout_ms, INT64_MAX);
   atomic_store(&guard->deadline_boot_ms, INT64_MAX);
   atomic_store(&guard->step_running, false);

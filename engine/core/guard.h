@@ -25,14 +25,15 @@ typedef enum smig_guard_state {
 } smig_guard_state_t;
 
 typedef struct smig_guard {
-  atomic_int state;                        /* smig_guard_state_t */
-  atomic_int stop_reason;                  /* -1: not asked to stop; 0 or a signal's number */
-  atomic_int_least64_t stop_asked_boot_ms; /* when the request came; means nothing without one */
-  atomic_int_least64_t stop_timeout_ms;    /* how long a step may go on after it; INT64_MAX: for ever */
-  atomic_int_least64_t deadline_boot_ms;   /* past it the lock counts as lost; INT64_MAX: no lease is held */
-  atomic_bool step_running;                /* INTERRUPTED refuses only while a step runs */
-  atomic_bool looking;                     /* only reading goes on: a stop request refuses it at once */
-  smig_error_t lost, interrupted;          /* why it is shut; each written once, before the state it belongs to */
+  atomic_int state;       /* smig_guard_state_t */
+  atomic_int stop_reason; /* -1: not asked to stop; 0 or a signal's number */
+  atomic_int_least64_t
+      stop_asked_boot_ms; /* when the request came; means nothing without one, and stays: the next may be on its way */
+  atomic_int_least64_t stop_timeout_ms;  /* how long a step may go on after it; INT64_MAX: for ever */
+  atomic_int_least64_t deadline_boot_ms; /* past it the lock counts as lost; INT64_MAX: no lease is held */
+  atomic_bool step_running;              /* INTERRUPTED refuses only while a step runs */
+  atomic_bool looking;                   /* only reading goes on: a stop request refuses it at once */
+  smig_error_t lost, interrupted;        /* why it is shut; each written once, before the state it belongs to */
 } smig_guard_t;
 
 void smig_guard_init(smig_guard_t *guard);

@@ -308,6 +308,11 @@ static void read_expiry(const reader_t *reader, const bson_iter_t *iter) {
   reader->state->lock.expiry = expires_ms < reader->now_wall_ms ? SMIG_EXPIRY_PAST : SMIG_EXPIRY_LIVE;
 }
 
+/* Times are reckoned with it. */
+static int64_t plausible_ttl(int64_t ttl_ms) {
+  return ttl_ms < 0 ? 0 : ttl_ms > SMIG_LOCK_TTL_MAX_MS ? SMIG_LOCK_TTL_MAX_MS : ttl_ms;
+}
+
 static bool read_lock(const reader_t *reader, const bson_iter_t *iter) {
   smig_ledger_state_t *state = reader->state;
   path_t path = {{"lock", NULL, NULL}};
@@ -332,6 +337,7 @@ static bool read_lock(const reader_t *reader, const bson_iter_t *iter) {
       smig_clock_iso(acquired_ms, state->lock.acquired_at);
     if (!fine) return false;
   }
+  state->lock.ttl_ms = plausible_ttl(state->lock.ttl_ms);
   path.part[1] = NULL;
   return ended_well(reader, path, &field);
 }
@@ -371,10 +377,11 @@ static bool read_bootstrap(const reader_t *reader, const bson_iter_t *iter) {
 /* Ours alone, and only a hint how long to wait: whatever it holds, it is no reason to call a ledger corrupt. */
 static void read_leftovers(smig_ledger_state_t *state, const bson_iter_t *iter) {
   bson_iter_t ttl;
+  int64_t ttl_ms;
   state->has_leftovers = !BSON_ITER_HOLDS_NULL(iter) && (!BSON_ITER_HOLDS_BOOL(iter) || bson_iter_bool(iter));
   if (BSON_ITER_HOLDS_DOCUMENT(iter) && bson_iter_recurse(iter, &ttl) && bson_iter_find(&ttl, "ttlMs") &&
-      BSON_ITER_HOLDS_NUMBER(&ttl))
-    state->leftovers_ttl_ms = bson_iter_as_int64(&ttl);
+      number_of(&ttl, &ttl_ms))
+    state->leftovers_ttl_ms = plausible_ttl(ttl_ms);
 }
 
 static bool read_data(const reader_t *reader) {

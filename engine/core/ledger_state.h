@@ -14,6 +14,9 @@
 #include "index.h"
 #include "smartmigration.h"
 
+/* The longest time to live that a lock is given; a record of a longer one counts as this. */
+enum { SMIG_LOCK_TTL_MAX_MS = 86400000 };
+
 /* One recorded step. Strings point into the state's data; NULL where the field is missing. */
 typedef struct smig_entry {
   const char *id; /* the key */

@@ -187,7 +187,7 @@ typedef struct smig_options {
   const char *unversioned_data;        /* "assume" (NULL) or "refuse" */
   const char *s3_lock;     /* "exclusive" (NULL) or "best-effort": whether a store must keep its conditional writes */
   int64_t lock_wait_ms;    /* 0: do not wait; SMIG_WAIT_FOREVER */
-  int64_t lock_ttl_ms;     /* at least 1000; with the ledger in S3 at least 5000 */
+  int64_t lock_ttl_ms;     /* at least 1000, with the ledger in S3 at least 5000; at most a day */
   int64_t stop_timeout_ms; /* how long an interrupted run may take to a safe point */
   smig_log_fn log;         /* NULL: nothing is logged */
   void *log_user;

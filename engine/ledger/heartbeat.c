@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum {
-  LOOK_MS = 200,        /* how often a stop request is looked for */
+  LOOK_MS = 200,        /* how often a stop request is looked for, and how soon a rest that failed is tried again */
   END_AGAIN_MS = 200,   /* between two tries to end commands */
   END_SETTLED_MS = 500, /* a command sent just before the guard shut has reached the server by then */
   END_LAST_MS = 2000    /* for how long a run that is ending looks for what it left */
@@ -30,6 +30,7 @@ struct smig_heartbeat {
   smig_lease_machine_t machine;
   bool ending;                          /* commands of the run are being ended on the server */
   int64_t shut_ms, end_next_ms, end_ms; /* since when, when to try again, when to give up */
+  int64_t rest_next_ms;                 /* a rest is not tried before */
 
   pthread_t thread;
   pthread_mutex_t lock;
@@ -119,8 +120,10 @@ static bool begin_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint8_
     warn(heartbeat, &error);
     return false;
   }
-  if (!ours) {
-    fence(heartbeat, true);
+  /* An answer that comes when the lease is lost already does not bring it back. */
+  bool too_late = smig_clock_boot_ms() > smig_lease_machine_deadline(&heartbeat->machine);
+  if (!ours || too_late) {
+    fence(heartbeat, !ours);
     heartbeat->machine.phase = SMIG_LEASE_LOST;
     return false;
   }
@@ -133,20 +136,21 @@ static bool begin_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint8_
 static void look_for_rest(smig_heartbeat_t *heartbeat) {
   pthread_mutex_lock(&heartbeat->lock);
   int64_t wanted = heartbeat->rest_ttl_ms;
-  bool resting = heartbeat->resting;
+  bool was_resting = heartbeat->resting, resting = was_resting;
   uint8_t session[16];
   memcpy(session, heartbeat->rest_session, sizeof session);
   pthread_mutex_unlock(&heartbeat->lock);
   if (heartbeat->machine.phase == SMIG_LEASE_HELD) {
-    if (wanted && !resting) {
+    if (wanted && !resting && smig_clock_boot_ms() >= heartbeat->rest_next_ms) {
       resting = begin_rest(heartbeat, wanted, session);
+      if (!resting) heartbeat->rest_next_ms = smig_clock_boot_ms() + LOOK_MS;
     } else if (!wanted && resting) {
       resting = false;
       smig_lease_machine_resume(&heartbeat->machine, smig_clock_boot_ms());
     }
   }
   pthread_mutex_lock(&heartbeat->lock);
-  heartbeat->resting = resting;
+  if (resting != was_resting) heartbeat->resting = resting; /* the main thread may have asked anew meanwhile */
   pthread_cond_broadcast(&heartbeat->rested);
   pthread_mutex_unlock(&heartbeat->lock);
 }
@@ -164,7 +168,8 @@ static bool wait_for_stop(smig_heartbeat_t *heartbeat) {
     end.tv_nsec -= 1000000000;
   }
   pthread_mutex_lock(&heartbeat->lock);
-  bool asked = (heartbeat->rest_ttl_ms != 0) != heartbeat->resting && heartbeat->machine.phase == SMIG_LEASE_HELD;
+  bool asked = (heartbeat->rest_ttl_ms != 0) != heartbeat->resting && heartbeat->machine.phase == SMIG_LEASE_HELD &&
+               now >= heartbeat->rest_next_ms;
   if (!heartbeat->stop && !asked && left > 0) pthread_cond_timedwait(&heartbeat->wake, &heartbeat->lock, &end);
   bool stop = heartbeat->stop;
   pthread_mutex_unlock(&heartbeat->lock);
@@ -266,16 +271,17 @@ bool smig_heartbeat_rest(smig_heartbeat_t *heartbeat, int64_t ttl_ms, const uint
   pthread_mutex_lock(&heartbeat->lock);
   heartbeat->rest_ttl_ms = ttl_ms;
   memcpy(heartbeat->rest_session, session, sizeof heartbeat->rest_session);
+  heartbeat->resting = false; /* a rest before it, which the thread need not have ended yet, had another session */
   pthread_cond_signal(&heartbeat->wake);
-  while (!heartbeat->resting && smig_guard_check(heartbeat->guard, false, NULL)) {
+  bool allowed = true;
+  while (!heartbeat->resting && (allowed = smig_guard_check(heartbeat->guard, false, error))) {
     struct timespec end;
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec++; /* the deadline may pass without a word from the thread */
     pthread_cond_timedwait(&heartbeat->rested, &heartbeat->lock, &end);
   }
-  bool resting = heartbeat->resting;
   pthread_mutex_unlock(&heartbeat->lock);
-  return smig_guard_check(heartbeat->guard, false, error) && resting;
+  return allowed && smig_guard_check(heartbeat->guard, false, error);
 }
 
 void smig_heartbeat_resume(smig_heartbeat_t *heartbeat) {

@@ -298,8 +298,11 @@ void smig_mongo_connection_append_facts(const smig_mongo_connection_t *connectio
   smig_mongo_uri_append_facts(connection->uri, facts);
 }
 
-void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard) {
+const struct smig_guard *smig_mongo_connection_set_guard(smig_mongo_connection_t *connection,
+                                                         const struct smig_guard *guard) {
+  const struct smig_guard *former = connection->gate.guard;
   connection->gate.guard = guard;
+  return former;
 }
 
 int64_t smig_mongo_connection_time_left(const smig_mongo_connection_t *connection, int64_t wanted_ms) {

@@ -40,10 +40,12 @@ const char *smig_mongo_connection_overridden(const smig_mongo_connection_t *conn
 void smig_mongo_connection_append_facts(const smig_mongo_connection_t *connection, bson_t *facts);
 
 /*
- * The guard that connecting, sending, waiting and looking for a server obey; NULL: none. Borrowed until replaced. A call in
+ * The guard that connecting, sending, waiting and looking for a server obey; NULL: none. Borrowed until replaced. The one before it
+ * is returned: a step may run another migration over its connection. A call in
  * progress ends within 2 s of the guard's shutting, wherever it is; only the resolver of host names keeps its own time.
  */
-void smig_mongo_connection_set_guard(smig_mongo_connection_t *connection, const struct smig_guard *guard);
+const struct smig_guard *smig_mongo_connection_set_guard(smig_mongo_connection_t *connection,
+                                                         const struct smig_guard *guard);
 /* What is left of `wanted_ms` to a run that was asked to stop (guard.h). */
 int64_t smig_mongo_connection_time_left(const smig_mongo_connection_t *connection, int64_t wanted_ms);
 /* Until reset by 0: connecting, sending and waiting fail as timed out this long after now (ledger I/O), or when that is over. */

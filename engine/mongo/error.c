@@ -10,6 +10,7 @@
 #include "guard.h"
 #include "secrets.h"
 #include "stream.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -70,11 +71,17 @@ static bool find_write_concern_error(const bson_t *reply, bson_t *view) {
 
 /* ------------------------------------------------------------ understanding */
 
-/* A text of somebody else's as one line without secrets. A new string. */
+/* A text of somebody else's as one line without secrets. The driver cuts long ones, also within a character. A new string. */
 static char *one_line(const char *text) {
   char *line = smig_secret_scrub(text, strlen(text));
   for (char *c = line; *c; c++)
     if (iscntrl((unsigned char)*c)) *c = ' ';
+  size_t length = strlen(line);
+  for (size_t at = 0, size = 0; at < length; at += size) {
+    uint32_t character;
+    size = smig_utf8_decode(line + at, length - at, &character);
+    if (!size) line[at] = '?', size = 1;
+  }
   return line;
 }
 

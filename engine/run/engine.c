@@ -72,7 +72,7 @@ bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
 }
 
 void smig_engine_begin_call(smig_engine_t *engine) {
-  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, &engine->guard);
+  if (engine->connection) engine->outer_guard = smig_mongo_connection_set_guard(engine->connection, &engine->guard);
   if (engine->s3) smig_s3_set_guard(engine->s3, &engine->guard);
 }
 
@@ -84,7 +84,7 @@ void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *erro
     bson_destroy(details);
     error->details = scrubbed;
   }
-  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, NULL);
+  if (engine->connection) smig_mongo_connection_set_guard(engine->connection, engine->outer_guard);
   if (engine->s3) smig_s3_set_guard(engine->s3, NULL);
   engine->run_id[0] = '\0';
   if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */

@@ -34,6 +34,7 @@ struct smig_engine {
   bool owns_connection, owns_s3;
   smig_ledger_t *ledger; /* NULL when offline */
   smig_guard_t guard;
+  const smig_guard_t *outer_guard; /* of the run whose step calls this engine over its own connection; NULL: none */
   bool said_overridden;
   char run_id[SMIG_RUN_ID_SIZE]; /* of the run under way, once it reaches for the lock; else empty */
 };

@@ -33,6 +33,14 @@ static bool at_least(int64_t value, int64_t least, const char *option, smig_erro
   return smig_settings_refuse(error, option, NULL);
 }
 
+static bool at_most(int64_t value, int64_t most, const char *option, smig_error_t *error) {
+  if (value <= most) return true;
+  smig_error_set(error, SMIG_INVALID_OPTIONS, "%s must be at most %" PRId64 " ms, not %" PRId64, option, most, value);
+  bson_t *details = smig_error_details(error);
+  if (details) BSON_APPEND_INT64(details, "value", value);
+  return smig_settings_refuse(error, option, NULL);
+}
+
 static bool invalid_option(smig_error_t *error, const char *option, const char *value, const char *rule) {
   smig_error_set(error, SMIG_INVALID_OPTIONS, "%s \"%s\" is not acceptable: %s", option, value, rule);
   return smig_settings_refuse(error, option, value);
@@ -85,6 +93,7 @@ static bool check_values(smig_settings_t *settings, const smig_options_t *option
               SMIG_INVALID_TARGET_VERSION_STRATEGY, error) ||
       !at_least(options->lock_wait_ms, 0, "lock_wait_ms", error) ||
       !at_least(options->lock_ttl_ms, LOCK_TTL_MIN_MS, "lock_ttl_ms", error) ||
+      !at_most(options->lock_ttl_ms, SMIG_LOCK_TTL_MAX_MS, "lock_ttl_ms", error) ||
       !at_least(options->stop_timeout_ms, 0, "stop_timeout_ms", error)) {
     return false;
   }

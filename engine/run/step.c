@@ -58,6 +58,8 @@ static smig_status_t judge(smig_ctx_t *ctx, bool done, smig_outcome_t *outcome) 
     return SMIG_STATUS_APPLIED;
   }
   if (outcome->error.code == SMIG_INTERRUPTED) return SMIG_STATUS_INTERRUPTED;
+  if (outcome->error.code == SMIG_OK)
+    smig_error_set_foreign(&outcome->error, smig_code_name(SMIG_FOREIGN), "it gave no reason");
   /* A command may have reached the server without an answer. */
   outcome->outcome_unknown = smig_run_says(&outcome->error, "outcome_unknown");
   return SMIG_STATUS_FAILED;

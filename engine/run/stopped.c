@@ -96,18 +96,18 @@ void smig_run_append_step(bson_t *details, const smig_planned_step_t *planned) {
 void smig_run_set_step_failed(const smig_planned_step_t *planned, smig_outcome_t *outcome, smig_error_t *error) {
   smig_error_t *cause = &outcome->error;
   smig_error_set(error, SMIG_STEP_FAILED, "step '%s' (%s -> %s) failed: %s", planned->id, planned->from, planned->to,
-                 cause->message ? cause->message : "it gave no reason");
+                 cause->message);
   bson_t *details = smig_error_details(error);
   if (!details) return;
   smig_run_append_step(details, planned);
   bson_t child;
   BSON_APPEND_DOCUMENT_BEGIN(details, "cause", &child);
-  BSON_APPEND_UTF8(&child, "code", cause->name ? cause->name : "FOREIGN");
-  BSON_APPEND_UTF8(&child, "message", cause->message ? cause->message : "");
-  if (cause->details) BSON_APPEND_DOCUMENT(&child, "details", cause->details);
+  BSON_APPEND_UTF8(&child, "code", cause->name);
+  BSON_APPEND_UTF8(&child, "message", cause->message);
+  BSON_APPEND_DOCUMENT(&child, "details", cause->details);
   bson_append_document_end(details, &child);
   bson_iter_t traceback;
-  if (cause->details && bson_iter_init_find(&traceback, cause->details, "traceback")) {
+  if (bson_iter_init_find(&traceback, cause->details, "traceback")) {
     bson_append_iter(details, "traceback", -1, &traceback);
   }
   if (cause->value) {

@@ -52,7 +52,9 @@ bool smig_transaction_begin(smig_run_t *run, const char *step_id, smig_transacti
   if (!session) return false;
   int64_t grant = run->lease.ttl_ms > GRANT_MS ? run->lease.ttl_ms : GRANT_MS;
   uint8_t id[16];
-  if (!session_id(session, id) || !smig_heartbeat_rest(run->heartbeat, grant, id, error)) {
+  bool known = session_id(session, id);
+  if (!known) smig_error_set_foreign(error, "InvalidSession", "the driver's session for step '%s' has no id", step_id);
+  if (!known || !smig_heartbeat_rest(run->heartbeat, grant, id, error)) {
     mongoc_client_session_destroy(session);
     return false;
   }

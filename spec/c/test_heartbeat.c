@@ -18,6 +18,7 @@ enum { TTL = 1000, LIMIT_MS = 5000, LONG = 600000 };
 typedef struct notes {
   atomic_int begun, beats, ends, ends_before_shut, frees;
   atomic_bool fail;          /* beats get no answer */
+  atomic_int session;        /* the first byte of the one that the last beat recorded */
   atomic_bool commands_left; /* commands still run */
   atomic_llong delay_ms;     /* a beat takes this long */
   const smig_guard_t *guard;
@@ -39,6 +40,7 @@ static bool renew(smig_ledger_t *self, const smig_lease_t *lease, bool *ours, sm
     smig_error_set(error, SMIG_LEDGER_IO, "no answer, says the test");
     return false;
   }
+  if (lease->has_session) atomic_store(&layer->notes->session, lease->session[0]);
   return layer->below->ops->renew(layer->below, lease, ours, error);
 }
 
@@ -317,6 +319,55 @@ static void without_a_running_step_a_stop_request_shuts_nothing(void) {
 
 static atomic_int handled;
 
+/* The next try of a transactional step: the thread may not have seen yet that the rest before it is over. */
+static void each_rest_begins_with_a_beat_of_its_own(void) {
+  held_t held;
+  smig_error_t error = SMIG_ERROR_INIT;
+  uint8_t session[16] = {0};
+  hold(&held, LONG);
+  smig_heartbeat_t *heartbeat = start(&held, LONG);
+  for (int i = 1; i <= 50; i++) {
+    session[0] = (uint8_t)i;
+    CHECK(smig_heartbeat_rest(heartbeat, LONG, session, &error), "%s", error.message);
+    CHECK(atomic_load(&held.notes.session) == i, "%d: %d", i, atomic_load(&held.notes.session));
+    smig_heartbeat_resume(heartbeat);
+  }
+  smig_heartbeat_stop(heartbeat);
+  let_go(&held);
+}
+
+static void a_rest_granted_too_late_does_not_bring_the_lease_back(void) {
+  held_t held;
+  smig_error_t error = SMIG_ERROR_INIT;
+  const uint8_t session[16] = {1};
+  hold(&held, TTL);
+  smig_heartbeat_t *heartbeat = start(&held, LONG);
+  atomic_store(&held.notes.delay_ms, TTL);
+  CHECK(!smig_heartbeat_rest(heartbeat, LONG, session, &error));
+  CHECK(error.code == SMIG_LOCK_LOST, "%s", error.name);
+  smig_error_release(&error);
+  WAIT_FOR(atomic_load(&held.notes.beats) == 1);
+  WAIT_FOR(atomic_load(&held.guard.state) == SMIG_GUARD_LOST);
+  CHECK(!smig_guard_permits(&held.guard));
+  smig_heartbeat_stop(heartbeat);
+  let_go(&held);
+}
+
+static void a_rest_without_an_answer_is_not_asked_for_without_a_pause(void) {
+  held_t held;
+  smig_error_t error = SMIG_ERROR_INIT;
+  const uint8_t session[16] = {1};
+  hold(&held, TTL);
+  atomic_store(&held.notes.fail, true);
+  smig_heartbeat_t *heartbeat = start(&held, LONG);
+  CHECK(!smig_heartbeat_rest(heartbeat, LONG, session, &error));
+  CHECK(error.code == SMIG_LOCK_LOST, "%s", error.name);
+  CHECK(atomic_load(&held.notes.begun) < 20, "%d", atomic_load(&held.notes.begun));
+  smig_error_release(&error);
+  smig_heartbeat_stop(heartbeat);
+  let_go(&held);
+}
+
 static void on_signal(int number) {
   (void)number;
   atomic_fetch_add(&handled, 1);
@@ -367,6 +418,9 @@ int main(void) {
   RUN(a_step_that_does_not_stop_is_interrupted_and_beats_go_on);
   RUN(a_stop_is_overdue_although_the_thread_waits_for_a_server);
   RUN(without_a_running_step_a_stop_request_shuts_nothing);
+  RUN(each_rest_begins_with_a_beat_of_its_own);
+  RUN(a_rest_granted_too_late_does_not_bring_the_lease_back);
+  RUN(a_rest_without_an_answer_is_not_asked_for_without_a_pause);
   RUN(signals_never_reach_the_thread);
   RUN(starting_and_stopping_quickly_is_safe);
   return check_done();

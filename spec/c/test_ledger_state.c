@@ -96,6 +96,24 @@ static void a_ledger_with_all_our_fields(void) {
   smig_ledger_state_release(&state);
 }
 
+static void times_to_live_that_nobody_gives_are_cut(void) {
+  static const struct {
+    const char *json;
+    int64_t ttl_ms;
+  } cases[] = {{"{'lock': {'ttlMs': {'$numberLong': '9223372036854775807'}}}", 86400000},
+               {"{'lock': {'ttlMs': {'$numberLong': '-1'}}}", 0},
+               {"{'leftovers': {'ttlMs': {'$numberLong': '9223372036854775807'}}}", 86400000},
+               {"{'leftovers': {'ttlMs': {'$numberDouble': '1e300'}}}", 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    smig_ledger_state_t state;
+    smig_error_t error = SMIG_ERROR_INIT;
+    CHECK(parse(&state, cases[i].json, &error), ": %s", error.message);
+    int64_t ttl_ms = smig_ledger_state_leftovers_ttl_ms(&state);
+    CHECK(ttl_ms == cases[i].ttl_ms, "%s: %lld", cases[i].json, (long long)ttl_ms);
+    smig_ledger_state_release(&state);
+  }
+}
+
 static void expires(const char *value, smig_expiry_t expected, const char *shown) {
   smig_ledger_state_t state;
   smig_error_t error = SMIG_ERROR_INIT;
@@ -275,6 +293,7 @@ int main(void) {
   RUN(nothing_stored);
   RUN(a_ledger_of_the_original);
   RUN(a_ledger_with_all_our_fields);
+  RUN(times_to_live_that_nobody_gives_are_cut);
   RUN(expiry_is_judged_by_the_given_clock);
   RUN(what_others_may_write_is_no_fault);
   RUN(every_wrong_shape_is_named);

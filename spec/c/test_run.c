@@ -362,6 +362,7 @@ static void options_are_checked_in_order(void) {
       {{.ledger_name = "a/b", .lock_ttl_ms = 1000}, SMIG_INVALID_OPTIONS, "ledger_name"},
       {{.ledger_name = ".a", .lock_ttl_ms = 1000}, SMIG_INVALID_OPTIONS, "ledger_name"},
       {{.lock_ttl_ms = 999}, SMIG_INVALID_OPTIONS, "lock_ttl_ms must be at least 1000"},
+      {{.lock_ttl_ms = INT64_MAX}, SMIG_INVALID_OPTIONS, "lock_ttl_ms must be at most 86400000"},
       {{.lock_ttl_ms = 1000, .lock_wait_ms = -1}, SMIG_INVALID_OPTIONS, "lock_wait_ms"},
       {{.lock_ttl_ms = 1000, .newer_ledger = "x"}, SMIG_INVALID_OPTIONS, "newer_ledger"},
       {{.lock_ttl_ms = 1000, .unversioned_data = "x"}, SMIG_INVALID_OPTIONS, "unversioned_data"},

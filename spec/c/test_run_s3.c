@@ -6,6 +6,7 @@
 #include "s3_proxy.h"
 
 #include "engine.h"
+#include "stream.h"
 
 enum { TTL_MS = 5000 };
 
@@ -278,6 +279,65 @@ static void a_transactional_step_needs_the_ledger_in_mongodb(void) {
   smig_engine_free(engine);
 }
 
+/* Runs another migration over the step's own connection, which must obey the step's guard again afterwards. */
+static bool run_another(smig_ctx_t *ctx, void *user, smig_error_t *failure) {
+  (void)user;
+  smig_mongo_connection_t *connection = smig_ctx_mongo_connection(ctx);
+  const smig_guard_t *own = smig_mongo_connection_gate(connection)->guard;
+  smig_options_t options = SMIG_OPTIONS_INIT;
+  smig_result_t *result = NULL;
+  calls++;
+  options.target_version = "1.0.0";
+  options.ledger_name = "inner";
+  options.mongo.connection = connection;
+  options.mongo.database = mongo_database;
+  smig_engine_t *engine = smig_engine_new(&options, failure);
+  bool good = engine && smig_engine_run(engine, &result, failure);
+  CHECK(own && smig_mongo_connection_gate(connection)->guard == own);
+  smig_result_free(result);
+  smig_engine_free(engine);
+  return good;
+}
+
+static void a_step_that_runs_another_migration_is_guarded_afterwards(void) {
+  smig_options_t options = options_of();
+  options.mongo.uri = mongo_uri;
+  options.mongo.database = mongo_database;
+  options.ledger_backend = "mongo";
+  smig_engine_t *engine = engine_with(&options, run_another, false);
+  smig_result_t *result = NULL;
+  CHECK(smig_engine_run(engine, &result, &error), ": %s", error.message);
+  CHECK(calls == 3);
+  smig_result_free(result);
+  smig_error_release(&error);
+  smig_engine_free(engine);
+  mongo_drop();
+}
+
+static bool fail_without_a_reason(smig_ctx_t *ctx, void *user, smig_error_t *failure) {
+  (void)user, (void)failure;
+  calls++;
+  return strcmp(smig_ctx_step(ctx)->id, "b") != 0;
+}
+
+static void a_transactional_step_may_fail_without_a_reason(void) {
+  smig_options_t options = options_of();
+  bson_iter_t iter, code;
+  options.mongo.uri = mongo_uri;
+  options.mongo.database = mongo_database;
+  options.ledger_backend = "mongo";
+  smig_engine_t *engine = engine_with(&options, fail_without_a_reason, true);
+  smig_result_t *result = NULL;
+  CHECK_FAILS(smig_engine_run(engine, &result, &error), error, SMIG_STEP_FAILED);
+  CHECK_STR(error.message, "step 'b' (1.1.0 -> 1.2.0) failed: it gave no reason");
+  CHECK(bson_iter_init(&iter, error.details) && bson_iter_find_descendant(&iter, "cause.code", &code));
+  CHECK_STR(bson_iter_utf8(&code, NULL), "FOREIGN");
+  CHECK(calls == 2);
+  smig_error_release(&error);
+  smig_engine_free(engine);
+  mongo_drop();
+}
+
 /* Takes the lock away, and works on until that is noticed. */
 static bool be_robbed(smig_ctx_t *ctx, void *user, smig_error_t *failure) {
   (void)user;
@@ -376,6 +436,8 @@ int main(void) {
   RUN(with_both_resources_both_must_be_fresh);
   RUN(a_ledger_elsewhere_is_found_in_either_store);
   RUN(a_transactional_step_needs_the_ledger_in_mongodb);
+  RUN(a_transactional_step_may_fail_without_a_reason);
+  RUN(a_step_that_runs_another_migration_is_guarded_afterwards);
   RUN(a_run_that_lost_its_lock_sends_nothing_more);
   RUN(a_lock_that_shows_no_life_is_taken_over_whatever_its_expiry);
   RUN(an_expired_lock_is_taken_over_at_once);
