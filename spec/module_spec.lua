@@ -55,7 +55,10 @@ local function contents(name)
       here.ledger = without_times(bson.to_table(handle:find_one { nameId = "smartmigration:smartmigration" }))
     else
       for document in handle:find({}, { sort = { _id = 1 } }) do
-        here[#here + 1] = bson.to_bytes(document)
+        -- Flags are copied side by side: which shape stands first in its country is chance.
+        local flags = document.flags and bson.to_bytes(bson.to_table(document.flags)) or ""
+        document.flags = nil
+        here[#here + 1] = bson.to_bytes(document) .. flags
         documents = documents + 1
       end
     end
@@ -112,7 +115,13 @@ describe("the module in a stock lua5.4", function()
         SMARTMIGRATION_S3_ENDPOINT = store.endpoint, SMARTMIGRATION_S3_BUCKET = binary_bucket } }
     local left, documents = contents(by_module)
     assert.is_true(documents > 1000)
-    assert.are.same(contents(by_binary), left)
+    local expected = contents(by_binary)
+    for collection, here in pairs(expected) do
+      for i, bytes in ipairs(here) do
+        assert.are.equal(bytes, left[collection] and left[collection][i], collection)
+      end
+    end
+    assert.are.same(expected, left)
     run { EXAMPLE .. "/check", by_module, module_bucket, "--data", data }
     store:ask { "delete-bucket", module_bucket }
     store:ask { "delete-bucket", binary_bucket }
