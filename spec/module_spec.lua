@@ -97,6 +97,33 @@ describe("the module in a stock lua5.4", function()
       "closed: keep it open as long as the migration", result.out)
   end)
 
+  it("does likewise with an S3 client", function()
+    local path = migrations.folder { ["closed.lua"] = [[
+      local smartmigration = require "smartmigration"
+      local endpoint, bucket = ...
+      local client = require("smartmigration.s3").connect { endpoint = endpoint, bucket = bucket }
+      local function new(up)
+        local migration = smartmigration.new { target_from_chain = true, s3 = { client = client } }
+        migration:step("only"):from("1.0.0"):to("1.1.0"):up(up)
+        return migration
+      end
+      local refused
+      local migration = new(function() refused = select(2, pcall(client.close, client)) end)
+      assert(migration:run().current_version_after == "1.1.0")
+      client:close()
+      local ok, failure = pcall(migration.run, migration)
+      assert(not ok)
+      migration:close()
+      io.write(refused.message, "; ", failure.message) ]] }
+    local store = s3.shared()
+    local bucket = store:bucket()
+    local result = run { "lua5.4", "-e", ("package.path, package.cpath = '', %q"):format(build.cpath), path .. "/closed.lua",
+      store.endpoint, bucket, env = store.env }
+    migrations.clean()
+    assert.equal("s3 client is in use by a migration that runs: close it afterwards; " ..
+      "the s3 client of the migration is closed: keep it open as long as the migration", result.out)
+  end)
+
   it("runs the example's chain as the binary does", function()
     local store = s3.shared()
     local by_module, by_binary = server.database(), server.database()

@@ -14,6 +14,8 @@ lengine_t *engine_check(lua_State *L) {
   if (handle->thread) kit_raise_argument(L, "migration is running: it cannot be used by its own steps or logger");
   if (handle->scope && !handle->scope->connection)
     kit_raise_argument(L, "the client of the migration's database is closed: keep it open as long as the migration");
+  if (handle->s3_scope && !handle->s3_scope->client)
+    kit_raise_argument(L, "the s3 client of the migration is closed: keep it open as long as the migration");
   return handle;
 }
 
@@ -79,11 +81,13 @@ static void begin_call(lua_State *L, lengine_t *handle, lhost_section_t *section
   lhost_enter(L, false, section);
   handle->thread = L;
   if (handle->scope) handle->scope->users++;
+  if (handle->s3_scope) handle->s3_scope->users++;
 }
 
 static void end_call(lua_State *L, lengine_t *handle, const lhost_section_t *section) {
   handle->thread = NULL;
   if (handle->scope) handle->scope->users--;
+  if (handle->s3_scope) handle->s3_scope->users--;
   lhost_leave(L, section);
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, handle); /* the key exists: needs no memory */
@@ -181,6 +185,7 @@ static void close_engine(lengine_t *handle) {
   smig_engine_free(handle->engine);
   handle->engine = NULL;
   handle->scope = NULL;
+  handle->s3_scope = NULL;
 }
 
 static int method_close(lua_State *L) {

@@ -5,6 +5,7 @@
 #include "lengine.h"
 #include "lhost.h"
 #include "lmongo.h"
+#include "ls3.h"
 
 #define ENGINE "smartmigration.engine"
 
@@ -13,6 +14,7 @@ typedef struct lengine {
   smig_engine_t *engine; /* NULL: closed */
   lua_State *thread;     /* that called the engine; NULL: nobody is calling */
   lmongo_scope_t *scope; /* of the database handle given; NULL: none was */
+  ls3_scope_t *s3_scope; /* likewise, of the S3 client */
 } lengine_t;
 
 /* The open handle at 1 that nobody is calling; raises else. */

@@ -3,7 +3,6 @@
  * the author; what is wrong here is a mistake of ours, but for values, which the engine checks.
  */
 #include "engine_internal.h"
-#include "ls3.h"
 
 typedef struct flat_options {
   smig_options_t options;
@@ -87,7 +86,8 @@ int engine_new(lua_State *L) {
     lua_setfield(L, -2, "mongo");
   }
   if (flat.s3_client) {
-    flat.options.s3.client = ls3_check_client(L, flat.s3_client);
+    handle->s3_scope = ls3_check_client(L, flat.s3_client);
+    flat.options.s3.client = handle->s3_scope->client;
     if (!flat.options.s3.bucket) flat.options.s3.bucket = smig_s3_bucket(flat.options.s3.client);
     lua_pushvalue(L, flat.s3_client);
     lua_setfield(L, -2, "s3_client");

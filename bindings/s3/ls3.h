@@ -22,6 +22,7 @@ struct ls3_exchange;
 typedef struct ls3_scope {
   smig_s3_t *client; /* NULL: closed */
   bool owns_client;
+  int users;                      /* migrations that run over the client: it is not closed under them */
   smig_ctx_t *ctx;                /* of the step, for smig_ctx_check before every request; or NULL */
   char *owner;                    /* "step 'x'", for messages; or NULL */
   struct ls3_exchange *exchanges; /* under way: they end with the scope */
@@ -41,7 +42,10 @@ void ls3_push_client(lua_State *L, int scope_idx);
 void ls3_push_bucket(lua_State *L, int scope_idx, const char *name);
 /* Whether the function at idx is a method of these handles. */
 bool ls3_is_method(lua_State *L, int function_idx);
-/* The client of the client handle at idx (raises when it is none): for smartmigration.new{s3={client=s3}}. */
-smig_s3_t *ls3_check_client(lua_State *L, int idx);
+/*
+ * The scope of the client handle at idx (raises when it is none, or closed): for smartmigration.new{s3={client=s3}}. Whoever keeps its
+ * client keeps the handle, looks whether the scope is still open, and counts among its users meanwhile.
+ */
+ls3_scope_t *ls3_check_client(lua_State *L, int idx);
 
 #endif

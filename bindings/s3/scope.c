@@ -125,10 +125,10 @@ bool ls3_is_method(lua_State *L, int function_idx) {
   return kit_is_method(L, LS3_BUCKET, function_idx) || kit_is_method(L, LS3_CLIENT, function_idx);
 }
 
-smig_s3_t *ls3_check_client(lua_State *L, int idx) {
+ls3_scope_t *ls3_check_client(lua_State *L, int idx) {
   const ls3_handle_t *handle = luaL_testudata(L, idx, LS3_CLIENT);
   if (!handle) kit_raise_argument(L, "s3.client must be an open s3 client, got %s", luaL_typename(L, idx));
-  return ls3_check_handle(L, idx)->scope->client;
+  return ls3_check_handle(L, idx)->scope;
 }
 
 static int handle_close(lua_State *L) {
@@ -138,6 +138,8 @@ static int handle_close(lua_State *L) {
   if (!handle->scope->owns_client) {
     return kit_raise_argument(L, "the s3 client of %s is closed by the engine", handle->scope->owner);
   }
+  if (handle->scope->users)
+    return kit_raise_argument(L, "s3 client is in use by a migration that runs: close it afterwards");
   end_scope(handle->scope);
   return 0;
 }

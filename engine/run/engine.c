@@ -73,7 +73,7 @@ bool smig_engine_validate_chain(smig_engine_t *engine, smig_error_t *error) {
 
 void smig_engine_begin_call(smig_engine_t *engine) {
   if (engine->connection) engine->outer_guard = smig_mongo_connection_set_guard(engine->connection, &engine->guard);
-  if (engine->s3) smig_s3_set_guard(engine->s3, &engine->guard);
+  if (engine->s3) engine->outer_s3_guard = smig_s3_set_guard(engine->s3, &engine->guard);
 }
 
 void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *error) {
@@ -85,7 +85,7 @@ void smig_engine_end_call(smig_engine_t *engine, bool obeyed, smig_error_t *erro
     error->details = scrubbed;
   }
   if (engine->connection) smig_mongo_connection_set_guard(engine->connection, engine->outer_guard);
-  if (engine->s3) smig_s3_set_guard(engine->s3, NULL);
+  if (engine->s3) smig_s3_set_guard(engine->s3, engine->outer_s3_guard);
   engine->run_id[0] = '\0';
   if (obeyed) smig_guard_reset(&engine->guard); /* the engine may be called again */
 }

@@ -34,7 +34,8 @@ struct smig_engine {
   bool owns_connection, owns_s3;
   smig_ledger_t *ledger; /* NULL when offline */
   smig_guard_t guard;
-  const smig_guard_t *outer_guard; /* of the run whose step calls this engine over its own connection; NULL: none */
+  const smig_guard_t *outer_guard;    /* of the run whose step calls this engine over its own connection; NULL: none */
+  const smig_guard_t *outer_s3_guard; /* likewise, over its own S3 client */
   bool said_overridden;
   char run_id[SMIG_RUN_ID_SIZE]; /* of the run under way, once it reaches for the lock; else empty */
 };

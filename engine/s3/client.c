@@ -190,9 +190,11 @@ bool smig_s3_is_tls(const smig_s3_t *client) {
   return client->endpoint.tls;
 }
 
-void smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard) {
+const struct smig_guard *smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard) {
+  const struct smig_guard *former = client->guard;
   client->guard = guard;
   smig_credentials_set_guard(client->credentials, guard);
+  return former;
 }
 
 int64_t smig_s3_time_left_ms(const smig_s3_t *client, int64_t wanted_ms) {

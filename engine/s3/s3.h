@@ -70,8 +70,11 @@ bool smig_s3_credentials(smig_s3_t *client, const char **origin, const char **ac
 /* Whether bodies travel over TLS. */
 bool smig_s3_is_tls(const smig_s3_t *client);
 
-/* The guard that starting, sending and waiting obey; NULL: none. Borrowed until replaced. What is under way ends within 1 s of its shutting. */
-void smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard);
+/*
+ * The guard that starting, sending and waiting obey; NULL: none. Borrowed until replaced; returns the former one. What is under way ends
+ * within 1 s of its shutting.
+ */
+const struct smig_guard *smig_s3_set_guard(smig_s3_t *client, const struct smig_guard *guard);
 /*
  * Exchanges started from now on end within limit_ms, all tries together ("Timeout"); 0: no limit but for connecting and for stalling.
  * With a guard that was asked to stop no later than the run has time to write down how it ended, but for one last look at the server.
