@@ -108,6 +108,7 @@ local WORDS = { STEP_FAILED = "failed", INTERRUPTED = "interrupted" }
 local HINTS = {
   CONNECTION_FAILED = "check that the server runs, that the URI is right, and that nothing lies between",
   LEDGER_CHAIN_MISMATCH = "Next: smartmigration-lua validate, which names the command that puts each step right",
+  LEDGER_IO = "Next: smartmigration-lua doctor, which says what is wrong with the store and what mends it",
   LOCK_TIMEOUT = "Next: see what it does: smartmigration-lua status; or wait longer: --lock-wait 30m, or forever",
   NO_RESOURCES = "give --mongo-uri, SMARTMIGRATION_MONGO_URI or mongo.uri in smartmigration.config.lua",
 }
